@@ -1,0 +1,114 @@
+//! Slots: every one that a stage needs is provided, once, and nobody waits for themselves.
+
+use std::collections::BTreeMap;
+
+use crate::diagnostic::Diagnostic;
+use crate::manifest::Manifest;
+use crate::plugin::embedded;
+use crate::plugin::resolve::ResolvedStage;
+
+/// Checks the slots of a whole chain.
+pub fn check(manifest: &Manifest, stages: &[ResolvedStage]) -> Vec<Diagnostic> {
+    let mut findings = Vec::new();
+    let mut providers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, stage) in stages.iter().enumerate() {
+        for offer in &stage.metadata.provides {
+            providers.entry(&offer.slot).or_default().push(index);
+        }
+    }
+    for (slot, who) in &providers {
+        if let [first, second, ..] = who.as_slice() {
+            let (first, second) = (&stages[*first].name, &stages[*second].name);
+            let message =
+                format!("slot `{slot}` is provided twice: by stage `{first}` and by stage `{second}`");
+            let finding = Diagnostic::error("ksp::stage::doubled-slot", message)
+                .hint(format!("remove stage `{first}` or stage `{second}`"));
+            findings.push(at(manifest, second, finding));
+        }
+    }
+    for stage in stages {
+        for slot in stage.metadata.requires.iter().filter(|slot| !providers.contains_key(slot.as_str())) {
+            let message = format!("stage `{}` needs slot `{slot}`, which no stage provides", stage.name);
+            let finding =
+                Diagnostic::error("ksp::stage::missing-slot", message).hint(match offers(slot).as_slice() {
+                    [] => "no embedded plugin provides it: add a stage whose plugin does".to_owned(),
+                    names => format!(
+                        "add a stage: {}",
+                        names
+                            .iter()
+                            .map(|name| format!("`use = \"{name}\"`"))
+                            .collect::<Vec<_>>()
+                            .join(" or ")
+                    ),
+                });
+            findings.push(at(manifest, &stage.name, finding));
+        }
+    }
+    if findings.is_empty()
+        && let Some(cycle) = cycle(stages, &providers)
+    {
+        let names: Vec<String> = cycle.iter().map(|index| format!("`{}`", stages[*index].name)).collect();
+        let message = format!("stages wait for each other: {}", names.join(" → "));
+        let finding = Diagnostic::error("ksp::stage::cycle", message).hint("remove one of them");
+        findings.push(at(manifest, &stages[cycle[0]].name, finding));
+    }
+    findings
+}
+
+fn at(manifest: &Manifest, stage: &str, finding: Diagnostic) -> Diagnostic {
+    match manifest.stage_span(stage) {
+        Some(span) => finding.at(span),
+        None => finding,
+    }
+}
+
+/// Embedded plugins that provide a slot.
+fn offers(slot: &str) -> Vec<&'static str> {
+    let provides = |plugin: &&embedded::Embedded| {
+        plugin.package().is_ok_and(|package| package.metadata.provides.iter().any(|offer| offer.slot == slot))
+    };
+    embedded::all().iter().filter(provides).map(|plugin| plugin.name).collect()
+}
+
+/// Stages that wait for each other, the first one again at the end.
+fn cycle(stages: &[ResolvedStage], providers: &BTreeMap<&str, Vec<usize>>) -> Option<Vec<usize>> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    fn visit(
+        index: usize,
+        stages: &[ResolvedStage],
+        providers: &BTreeMap<&str, Vec<usize>>,
+        marks: &mut [Mark],
+        path: &mut Vec<usize>,
+    ) -> Option<Vec<usize>> {
+        marks[index] = Mark::Open;
+        path.push(index);
+        let needs = stages[index].metadata.requires.iter().chain(&stages[index].metadata.wants);
+        for next in needs.filter_map(|slot| providers.get(slot.as_str())).flatten().copied() {
+            match marks[next] {
+                Mark::Open => {
+                    let start = path.iter().position(|known| *known == next)?;
+                    return Some(path[start..].iter().copied().chain([next]).collect());
+                }
+                Mark::New => {
+                    if let Some(found) = visit(next, stages, providers, marks, path) {
+                        return Some(found);
+                    }
+                }
+                Mark::Done => {}
+            }
+        }
+        path.pop();
+        marks[index] = Mark::Done;
+        None
+    }
+    let mut marks = vec![Mark::New; stages.len()];
+    (0..stages.len()).find_map(|index| match marks[index] {
+        Mark::New => visit(index, stages, providers, &mut marks, &mut Vec::new()),
+        _ => None,
+    })
+}
