@@ -1,0 +1,232 @@
+//! Plugins of a chain: loaded beside each other, planned one after another, called back during a run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+
+use super::blocking;
+use crate::diagnostic::Diagnostic;
+use crate::exec::{Access, Callback};
+use crate::facts::Gathered;
+use crate::manifest::Manifest;
+use crate::node::NodeId;
+use crate::op::OpError;
+use crate::operations::context::Context;
+use crate::operations::{Class, Failure};
+use crate::pki::Pki;
+use crate::plan::build::{self, Built, Candidate, Outputs, Planner};
+use crate::plan::{Plan, StageDraft};
+use crate::plugin::embedded;
+use crate::plugin::error::PluginError;
+use crate::plugin::resolve::ResolvedStage;
+use crate::runtime::{LoadedStage, NodeAccess, Runtime, StageInputs};
+use crate::secrets::Secrets;
+use crate::transport::Session;
+
+/// Failures that are nobody's fault but the plugin's, or ours.
+const DEFECTS: [&str; 4] = [
+    "ksp::plugin::trapped",
+    "ksp::plugin::timeout",
+    "ksp::plugin::out-of-memory",
+    "ksp::plan::plugin-defect",
+];
+
+/// Loaded plugins with everything that they may look at.
+pub struct Loaded {
+    // Keeps the epoch running that ends endless loops.
+    runtime: Arc<Runtime>,
+    stages: Vec<(ResolvedStage, LoadedStage)>,
+    inputs: Option<StageInputs>,
+}
+
+/// The read-only commands that the plugins declare, each name once.
+pub fn probes(stages: &[ResolvedStage]) -> Vec<(String, Vec<String>)> {
+    let declared = stages.iter().flat_map(|stage| &stage.metadata.probe);
+    let by_name: BTreeMap<String, Vec<String>> =
+        declared.map(|probe| (probe.name.clone(), probe.argv.clone())).collect();
+    by_name.into_iter().collect()
+}
+
+/// Makes all plugins ready to be called.
+///
+/// # Errors
+/// Those that cannot be loaded.
+pub async fn load(stages: Vec<ResolvedStage>, cache: PathBuf) -> Result<Loaded, Failure> {
+    let runtime = blocking(move || Runtime::new(&cache).map_err(refusal)).await??;
+    let runtime = Arc::new(runtime);
+    let loads = stages.into_iter().map(|stage| {
+        let runtime = Arc::clone(&runtime);
+        blocking(move || runtime.load(&stage).map(|loaded| (stage, loaded)).map_err(refusal))
+    });
+    let (mut ready, mut findings) = (Vec::new(), Vec::new());
+    for loaded in join_all(loads).await {
+        match loaded? {
+            Ok(stage) => ready.push(stage),
+            Err(failure) => findings.extend(failure.findings),
+        }
+    }
+    if findings.is_empty() {
+        Ok(Loaded { runtime, stages: ready, inputs: None })
+    } else {
+        Err(Failure::all(Class::Invalid, findings))
+    }
+}
+
+fn refusal(error: PluginError) -> Failure {
+    Failure::new(Class::Invalid, error.into())
+}
+
+impl Loaded {
+    /// Gives them what they may look at.
+    pub(super) fn with_inputs(
+        mut self,
+        context: &Context,
+        manifest: &Arc<Manifest>,
+        gathered: &BTreeMap<NodeId, Gathered>,
+        pki: &Pki,
+    ) -> Self {
+        let facts = gathered.iter().map(|(node, it)| (*node, it.facts.clone())).collect();
+        self.inputs = Some(StageInputs {
+            manifest: Arc::clone(manifest),
+            facts: Arc::new(facts),
+            outputs: Outputs::default(),
+            pki: pki.clone(),
+            secrets: Secrets::new(&manifest.secrets, Arc::clone(&pki.state), context.redactor.clone()),
+            events: context.events.clone(),
+            redactor: context.redactor.clone(),
+        });
+        self
+    }
+
+    /// Asks every plugin for its ops.
+    pub(super) async fn build(&self, manifest: &Manifest) -> Result<Built, Failure> {
+        let candidates: Vec<Candidate> = self
+            .with_inputs_of_each()
+            .map(|(resolved, stage)| Candidate {
+                name: resolved.name.clone(),
+                plugin: resolved.plugin.clone(),
+                metadata: Arc::clone(&resolved.metadata),
+                planner: Box::new(stage),
+            })
+            .collect();
+        build::build(&candidates, &manifest.nodes, offers).await.map_err(|findings| {
+            let defect = findings.iter().any(|finding| DEFECTS.contains(&finding.code.as_str()));
+            Failure::all(if defect { Class::Internal } else { Class::Invalid }, findings)
+        })
+    }
+
+    /// What plugins have to do on nodes that are about to be reset, by stage. Stages that have nothing to do are left out.
+    ///
+    /// # Errors
+    /// A plugin failed.
+    pub(super) async fn teardown(
+        &self,
+        plan: &Plan,
+        nodes: &[NodeId],
+    ) -> Result<BTreeMap<String, StageDraft>, Failure> {
+        let outputs = published(plan);
+        let mut drafts = BTreeMap::new();
+        for (resolved, plugin) in self.with_inputs_of_each() {
+            let draft = plugin.loaded.teardown(&plugin.inputs(&outputs), nodes).await;
+            let draft = draft.map_err(|error| Failure::new(Class::Internal, error.into()))?;
+            drafts.extend(
+                draft.filter(|draft| !draft.ops.is_empty()).map(|draft| (resolved.name.clone(), draft)),
+            );
+        }
+        Ok(drafts)
+    }
+
+    /// Calls back by stage, with the outputs that the whole plan published.
+    pub(super) fn callbacks(&self, plan: &Plan) -> BTreeMap<String, Arc<dyn Callback>> {
+        let outputs = published(plan);
+        self.with_inputs_of_each()
+            .map(|(resolved, mut stage)| {
+                stage.inputs.outputs = Arc::clone(&outputs);
+                (resolved.name.clone(), Arc::new(stage) as Arc<dyn Callback>)
+            })
+            .collect()
+    }
+
+    fn with_inputs_of_each(&self) -> impl Iterator<Item = (&ResolvedStage, Plugin)> {
+        let stages = self.stages.iter();
+        stages.filter_map(|(resolved, loaded)| {
+            let plugin = Plugin {
+                _runtime: Arc::clone(&self.runtime),
+                loaded: loaded.clone(),
+                inputs: self.inputs.clone()?,
+            };
+            Some((resolved, plugin))
+        })
+    }
+}
+
+/// What the stages of a plan published, by slot.
+fn published(plan: &Plan) -> Outputs {
+    let mut outputs = BTreeMap::new();
+    for stage in &plan.stages {
+        for slot in &stage.metadata.provides {
+            let known: &mut BTreeMap<String, String> = outputs.entry(slot.slot.clone()).or_default();
+            known.extend(stage.outputs.clone());
+        }
+    }
+    Arc::new(outputs)
+}
+
+/// Embedded plugins that provide a slot.
+fn offers(slot: &str) -> Vec<String> {
+    let provides = |plugin: &&embedded::Embedded| {
+        let package = plugin.package();
+        package.is_ok_and(|package| package.metadata.provides.iter().any(|offer| offer.slot == slot))
+    };
+    embedded::all().iter().filter(provides).map(|plugin| plugin.name.to_owned()).collect()
+}
+
+/// One plugin with what it may look at.
+struct Plugin {
+    _runtime: Arc<Runtime>,
+    loaded: LoadedStage,
+    inputs: StageInputs,
+}
+
+impl Plugin {
+    fn inputs(&self, outputs: &Outputs) -> StageInputs {
+        StageInputs { outputs: Arc::clone(outputs), ..self.inputs.clone() }
+    }
+}
+
+#[async_trait]
+impl Planner for Plugin {
+    async fn validate(&self, outputs: &Outputs) -> Result<Vec<Diagnostic>, Diagnostic> {
+        self.loaded.validate(&self.inputs(outputs)).await.map_err(Diagnostic::from)
+    }
+
+    async fn plan(&self, outputs: &Outputs) -> Result<StageDraft, Diagnostic> {
+        self.loaded.plan(&self.inputs(outputs)).await.map_err(Diagnostic::from)
+    }
+}
+
+#[async_trait]
+impl Callback for Plugin {
+    async fn run(&self, access: Arc<Access>, tag: &str, node: NodeId) -> Result<bool, OpError> {
+        self.loaded.run(&self.inputs, access, tag, node).await.map_err(|error| {
+            let mut failed =
+                OpError::new("ksp::plugin::failed", format!("[{}] {}", error.code, error.message));
+            failed.tail = error.tail;
+            failed.hints = error.hints;
+            failed
+        })
+    }
+}
+
+impl NodeAccess for Access {
+    fn session(&self, node: NodeId) -> Option<Arc<dyn Session>> {
+        Access::session(self, node)
+    }
+
+    fn prelude(&self, node: NodeId) -> String {
+        Access::prelude(self, node)
+    }
+}
