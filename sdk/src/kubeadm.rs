@@ -1,0 +1,183 @@
+//! Documents for kubeadm and the bootstrap tokens in them. A token is made for one run, lives for minutes, and never stands in an
+//! argument list: kubeadm reads its configuration from standard input.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{Context, Node, Op, Result, Secret, Spec, argv};
+
+/// The version of kubeadm's configuration that all supported releases read.
+pub const API_VERSION: &str = "kubeadm.k8s.io/v1beta4";
+
+/// Stands for the token in a document until [`Token::put_into`].
+pub const TOKEN: &str = "@BOOTSTRAP-TOKEN@";
+
+/// What an interrupted `kubeadm init` or `join` leaves behind is where the next one goes on; kubeadm's preflight would refuse it.
+pub const LEFT_BY_AN_INTERRUPTED_RUN: &[&str] = &[
+    "DirAvailable--etc-kubernetes-manifests",
+    "DirAvailable--var-lib-etcd",
+    "FileAvailable--etc-kubernetes-bootstrap-kubelet.conf",
+    "FileAvailable--etc-kubernetes-kubelet.conf",
+    "FileAvailable--etc-kubernetes-manifests-etcd.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-apiserver.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-controller-manager.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-scheduler.yaml",
+    "FileAvailable--etc-kubernetes-pki-ca.crt",
+    "Port-10250",
+    "Port-10257",
+    "Port-10259",
+    "Port-2379",
+    "Port-2380",
+    "Port-6443",
+];
+
+const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
+const LIFE: &str = "15m0s";
+
+/// A bootstrap token that the API does not know yet.
+pub struct Token {
+    id: Secret,
+    secret: Secret,
+}
+
+impl Token {
+    /// A token for this run. Needs the grants `secrets:<purpose>-token-id` and `secrets:<purpose>-token-secret`.
+    ///
+    /// # Errors
+    /// Not granted.
+    pub fn ephemeral(cx: &Context, purpose: &str) -> Result<Self> {
+        // Six and sixteen characters, as the API wants them.
+        Ok(Self {
+            id: cx.ephemeral(&format!("{purpose}-token-id"), ALPHABET, 6)?,
+            secret: cx.ephemeral(&format!("{purpose}-token-secret"), ALPHABET, 16)?,
+        })
+    }
+
+    /// The document with this token in place of [`TOKEN`].
+    ///
+    /// # Errors
+    /// Of the host's templates.
+    pub fn put_into(&self, cx: &Context, document: &str) -> Result<Secret> {
+        let parts: Vec<&str> = document.split(TOKEN).collect();
+        let source = "{% for part in parts %}{% if not loop.first %}{{ id }}.{{ secret }}{% endif %}{{ part }}{% endfor %}";
+        cx.render_secret(source, &json!({ "parts": parts }), &[("id", &self.id), ("secret", &self.secret)])
+    }
+
+    /// Makes the token known to the API, by kubeadm on a control plane that runs.
+    ///
+    /// # Errors
+    /// Of the host's templates.
+    pub fn mint(&self, cx: &Context, spec: &Spec, on: &Node) -> Result<Op> {
+        // kubeadm asks the internet for a version when none is given.
+        let document = documents(&[
+            json!({ "apiVersion": API_VERSION, "kind": "InitConfiguration", "bootstrapTokens": bootstrap_tokens() }),
+            json!({
+                "apiVersion": API_VERSION,
+                "kind": "ClusterConfiguration",
+                "kubernetesVersion": format!("v{}", spec.kubernetes),
+            }),
+        ]);
+        let argv =
+            ["kubeadm", "token", "create", "--config=/dev/stdin", "--kubeconfig=/etc/kubernetes/admin.conf"];
+        let document = self.put_into(cx, &document)?;
+        Ok(cx
+            .plan()
+            .exec(on, argv)
+            .summary("create a join token that lives for minutes")
+            .stdin_secret(&document))
+    }
+}
+
+/// Takes a node out of its cluster, as far as kubeadm does: pods evicted and the node object deleted through `via`, a control plane
+/// that stays; then what kubeadm, the kubelet and etcd keep on the node. Without `via` there is no cluster left to leave.
+pub fn leave(cx: &Context, node: &Node, via: Option<&Node>) -> Op {
+    let plan = cx.plan();
+    let admin = "--kubeconfig=/etc/kubernetes/admin.conf";
+    let drained = via.map(|via| {
+        let drain = argv![
+            "kubectl",
+            admin,
+            "drain",
+            node.name.as_str(),
+            "--ignore-daemonsets",
+            "--delete-emptydir-data",
+            "--force",
+            "--timeout=120s",
+        ];
+        let there = argv!["sh", "-c", format!("! kubectl {admin} get node {} >/dev/null 2>&1", node.name)];
+        plan.exec(via, drain)
+            .summary(format!("evict the pods of {}", node.name))
+            .unless(there)
+            .timeout(Duration::from_secs(150))
+    });
+    let mut reset = argv!["kubeadm", "reset", "--force"];
+    if let Some(socket) = cx.output("runtime", "cri-socket") {
+        reset.push(format!("--cri-socket={socket}"));
+    }
+    let mut left = plan
+        .exec(node, reset)
+        .summary("leave the cluster with kubeadm")
+        .unless(["test", "!", "-e", "/var/lib/kubelet/config.yaml"])
+        .timeout(Duration::from_secs(180));
+    if let Some(drained) = &drained {
+        left = left.after(drained);
+    }
+    if let Some(via) = via {
+        let delete = argv![
+            "kubectl",
+            admin,
+            "delete",
+            "node",
+            node.name.as_str(),
+            "--ignore-not-found",
+            "--timeout=30s"
+        ];
+        plan.exec(via, delete).summary(format!("delete the node object of {}", node.name)).after(&left);
+    }
+    left
+}
+
+/// `bootstrapTokens` of an `InitConfiguration`, with [`TOKEN`] in it.
+pub fn bootstrap_tokens() -> Value {
+    json!([{
+        "token": TOKEN,
+        "ttl": LIFE,
+        "usages": ["signing", "authentication"],
+        "groups": ["system:bootstrappers:kubeadm:default-node-token"],
+    }])
+}
+
+/// `discovery` of a `JoinConfiguration`: the cluster's authority is pinned, always.
+pub fn discovery(endpoint: &str, ca_hash: &str) -> Value {
+    json!({ "bootstrapToken": { "apiServerEndpoint": endpoint, "token": TOKEN, "caCertHashes": [ca_hash] } })
+}
+
+/// `nodeRegistration` of a node; `ignored` names preflight checks of kubeadm to let pass.
+pub fn registration(node: &Node, cri_socket: &str, ignored: &[String]) -> Value {
+    let left = LEFT_BY_AN_INTERRUPTED_RUN.iter().map(|name| (*name).to_owned());
+    let ignored: Vec<String> = left.chain(ignored.iter().cloned()).collect();
+    json!({
+        "name": node.name,
+        "criSocket": cri_socket,
+        "kubeletExtraArgs": [{ "name": "node-ip", "value": node.address }],
+        "ignorePreflightErrors": ignored,
+    })
+}
+
+/// Several documents as one text. JSON is YAML.
+pub fn documents(values: &[Value]) -> String {
+    values.iter().map(|value| format!("---\n{value:#}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_join_pins_the_authority() {
+        let text = documents(&[discovery("10.0.0.1:6443", "sha256:ab")]);
+        assert!(text.contains("\"sha256:ab\""), "{text}");
+        assert!(!text.contains("unsafeSkipCAVerification"), "{text}");
+    }
+}
