@@ -1,0 +1,143 @@
+//! containerd with runc, crictl, nerdctl and the CNI plugins, from upstream releases.
+
+mod config;
+mod registries;
+mod unit;
+
+use std::collections::BTreeMap;
+
+use ksp_sdk::prelude::*;
+
+/// Config of `ksp/containerd`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct Containerd {
+    /// Version of containerd.
+    pub version: String,
+    /// Version of runc.
+    pub runc: String,
+    /// Version of crictl.
+    pub crictl: String,
+    /// Version of nerdctl; empty leaves it out.
+    pub nerdctl: String,
+    /// Version of the CNI plugins.
+    pub cni_plugins: String,
+    /// How image layers are kept.
+    pub snapshotter: String,
+    /// The image that holds a pod's namespaces; kept from garbage collection.
+    pub sandbox_image: String,
+    /// Open files that containerd, and so every container, may have.
+    pub open_files: u32,
+    /// Proxy for pulling images.
+    pub proxy: Proxy,
+    /// Anything else of containerd's configuration file, laid over what this plugin writes.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Proxy for pulling images.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct Proxy {
+    /// For plain addresses.
+    pub http: String,
+    /// For TLS addresses.
+    pub https: String,
+    /// What is reached without it. Networks and domains rather than nodes: a change restarts containerd everywhere.
+    pub no_proxy: Vec<String>,
+}
+
+impl Default for Containerd {
+    fn default() -> Self {
+        Self {
+            version: "2.3.4".into(),
+            runc: "1.4.3".into(),
+            crictl: "1.36.0".into(),
+            nerdctl: "2.3.0".into(),
+            cni_plugins: "1.9.1".into(),
+            snapshotter: "overlayfs".into(),
+            sandbox_image: "registry.k8s.io/pause:3.10.2".into(),
+            open_files: 1_048_576,
+            proxy: Proxy::default(),
+            settings: serde_json::Map::new(),
+        }
+    }
+}
+
+const SOCKET: &str = "unix:///run/containerd/containerd.sock";
+
+impl Stage for Containerd {
+    fn validate(&self, _cx: &Context) -> Vec<Finding> {
+        match config::format_of(&self.version) {
+            Some(_) => Vec::new(),
+            None => vec![
+                Finding::error(
+                    "/version",
+                    format!("`{}` is not a version of containerd that is supported", self.version),
+                )
+                .hint("1.7 and newer, such as \"2.3.4\""),
+            ],
+        }
+    }
+
+    fn plan(&self, cx: &Context) -> Result<()> {
+        let nodes = cx.nodes("*")?.filter(|node| node.is(Role::ControlPlane) || node.is(Role::Worker));
+        let plan = cx.plan();
+
+        let members = ["bin/containerd", "bin/containerd-shim-runc-v2", "bin/ctr"];
+        let binaries =
+            plan.unpack(&nodes, "/usr/local", &cx.release("containerd", &self.version)?, 0, &members);
+        plan.install(&nodes, "/usr/local/sbin/runc", &cx.release("runc", &self.runc)?).mode(0o755);
+        plan.unpack(&nodes, "/opt/cni/bin", &cx.release("cni-plugins", &self.cni_plugins)?, 0, &[]);
+        plan.unpack(&nodes, "/usr/local/bin", &cx.release("crictl", &self.crictl)?, 0, &["crictl"]);
+        if !self.nerdctl.is_empty() {
+            plan.unpack(&nodes, "/usr/local/bin", &cx.release("nerdctl", &self.nerdctl)?, 0, &["nerdctl"]);
+        }
+
+        // Read by containerd at each pull: no restart.
+        for (registry, mirror) in &cx.spec()?.mirrors.images {
+            plan.file(&nodes, registries::path(registry), registries::hosts_toml(registry, mirror));
+        }
+        plan.file(
+            &nodes,
+            "/etc/crictl.yaml",
+            format!("runtime-endpoint: {SOCKET}\nimage-endpoint: {SOCKET}\ntimeout: 10\n"),
+        );
+        let config = plan.file(&nodes, "/etc/containerd/config.toml", config::render(self)?);
+        let unit =
+            plan.file(&nodes, "/etc/systemd/system/containerd.service", unit::containerd(self.open_files));
+        let proxy = unit::proxy(&self.proxy);
+        let proxy = (!proxy.is_empty()).then(|| {
+            plan.file(&nodes, "/etc/systemd/system/containerd.service.d/http-proxy.conf", proxy).mode(0o600)
+        });
+
+        // Containers outlive a restart: their shims are not children of the daemon.
+        let mut restart = plan
+            .restart(&nodes, "containerd.service")
+            .on_change(&binaries)
+            .on_change(&config)
+            .on_change(&unit)
+            .disruptive("containerd is restarted; containers keep running");
+        if let Some(proxy) = &proxy {
+            restart = restart.on_change(proxy);
+        }
+        drop(restart);
+        plan.service(&nodes, "containerd.service");
+        plan.image(&nodes, &self.sandbox_image);
+
+        cx.publish("cri-socket", SOCKET)
+    }
+}
+
+ksp_sdk::register!(Containerd);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_is_none_is_refused() {
+        assert_eq!(config::format_of("latest"), None);
+        assert_eq!(config::format_of("1.6.0"), None);
+    }
+}

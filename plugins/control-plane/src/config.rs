@@ -1,0 +1,149 @@
+//! kubeadm's configuration as JSON documents.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ksp_sdk::kubeadm::{self, API_VERSION};
+use ksp_sdk::prelude::*;
+use serde_json::Value;
+
+use crate::ControlPlane;
+
+/// Where every API server listens.
+pub const API_PORT: u16 = 6443;
+
+/// Where the images come from.
+pub fn repository(stage: &ControlPlane) -> &str {
+    if stage.image_repository.is_empty() { "registry.k8s.io" } else { &stage.image_repository }
+}
+
+/// An address with a port, brackets around IPv6.
+pub fn with_port(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+fn flags(flags: &BTreeMap<String, String>) -> Vec<Value> {
+    flags.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
+}
+
+/// A control plane that is also a worker takes ordinary pods.
+fn taints(node: &Node) -> Value {
+    if node.is(Role::Worker) {
+        json!([])
+    } else {
+        json!([{ "key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule" }])
+    }
+}
+
+fn registration(stage: &ControlPlane, node: &Node, cri_socket: &str) -> Value {
+    let mut registration = kubeadm::registration(node, cri_socket, &stage.ignore_preflight_errors);
+    registration["taints"] = taints(node);
+    registration
+}
+
+fn sans(stage: &ControlPlane, spec: &Spec, nodes: &Nodes) -> Vec<String> {
+    let mut names =
+        vec!["localhost".to_owned(), "127.0.0.1".into(), "::1".into(), spec.endpoint_host().to_owned()];
+    names.extend(nodes.iter().flat_map(|node| [node.name.clone(), node.address.clone()]));
+    names.extend(stage.cert_sans.iter().cloned());
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+fn cluster(stage: &ControlPlane, spec: &Spec, nodes: &Nodes) -> Value {
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": "ClusterConfiguration",
+        "clusterName": spec.name,
+        "kubernetesVersion": format!("v{}", spec.kubernetes),
+        "controlPlaneEndpoint": spec.endpoint,
+        "imageRepository": repository(stage),
+        "networking": { "podSubnet": spec.pod_cidr, "serviceSubnet": spec.service_cidr, "dnsDomain": spec.dns_domain },
+        "apiServer": { "certSANs": sans(stage, spec, nodes), "extraArgs": flags(&stage.api_server) },
+        "controllerManager": { "extraArgs": flags(&stage.controller_manager) },
+        "scheduler": { "extraArgs": flags(&stage.scheduler) },
+        "etcd": { "local": { "dataDir": "/var/lib/etcd", "extraArgs": flags(&stage.etcd) } },
+        // Their stages own them; kubeadm must not bring them back at an upgrade.
+        "dns": { "disabled": true },
+        "proxy": { "disabled": true },
+    })
+}
+
+fn kubelet(stage: &ControlPlane) -> Value {
+    let mut kubelet = json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "cgroupDriver": "systemd",
+        "rotateCertificates": true,
+        "protectKernelDefaults": true,
+    });
+    for (key, value) in &stage.kubelet {
+        kubelet[key] = value.clone();
+    }
+    kubelet
+}
+
+/// For `kubeadm init` on the first control plane.
+pub fn init(stage: &ControlPlane, spec: &Spec, nodes: &Nodes, first: &Node, cri_socket: &str) -> String {
+    let init = json!({
+        "apiVersion": API_VERSION,
+        "kind": "InitConfiguration",
+        "bootstrapTokens": kubeadm::bootstrap_tokens(),
+        "localAPIEndpoint": { "advertiseAddress": first.address, "bindPort": API_PORT },
+        "nodeRegistration": registration(stage, first, cri_socket),
+    });
+    kubeadm::documents(&[init, cluster(stage, spec, nodes), kubelet(stage)])
+}
+
+/// For `kubeadm join` of a further control plane: the authorities are in place, so no certificate key is needed.
+pub fn join(stage: &ControlPlane, node: &Node, first: &Node, ca_hash: &str, cri_socket: &str) -> String {
+    kubeadm::documents(&[json!({
+        "apiVersion": API_VERSION,
+        "kind": "JoinConfiguration",
+        "discovery": kubeadm::discovery(&with_port(&first.address, API_PORT), ca_hash),
+        "nodeRegistration": registration(stage, node, cri_socket),
+        "controlPlane": { "localAPIEndpoint": { "advertiseAddress": node.address, "bindPort": API_PORT } },
+    })])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(roles: &[&str]) -> Node {
+        let spec = json!({ "name": "cp1", "address": "10.0.0.1", "roles": roles });
+        Node::for_test(0, serde_json::from_value(spec).unwrap())
+    }
+
+    fn spec() -> Spec {
+        serde_json::from_value(json!({
+            "name": "c", "kubernetes": "1.36.3", "endpoint": "api:6443", "pod-cidr": "10.244.0.0/16",
+            "service-cidr": "10.96.0.0/16", "dns-domain": "cluster.local",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_control_plane_that_works_has_no_taint() {
+        assert_eq!(taints(&node(&["control-plane", "worker"])), json!([]));
+        assert_eq!(taints(&node(&["control-plane"])).as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn names_in_the_certificate_are_not_doubled() {
+        let nodes: Nodes = [node(&["control-plane"])].into_iter().collect();
+        let stage =
+            ControlPlane { cert_sans: vec!["api".into(), "k8s.example".into()], ..ControlPlane::default() };
+        let sans = sans(&stage, &spec(), &nodes);
+        assert_eq!(sans, ["localhost", "127.0.0.1", "::1", "api", "cp1", "10.0.0.1", "k8s.example"]);
+    }
+
+    #[test]
+    fn kubelet_settings_win() {
+        let settings = json!({ "failCgroupV1": false, "protectKernelDefaults": false });
+        let stage =
+            ControlPlane { kubelet: settings.as_object().unwrap().clone(), ..ControlPlane::default() };
+        assert_eq!(kubelet(&stage)["failCgroupV1"], json!(false));
+        assert_eq!(kubelet(&stage)["protectKernelDefaults"], json!(false));
+    }
+}

@@ -1,0 +1,26 @@
+//! Images of the control plane, pulled while other nodes and stages are still being prepared.
+
+use ksp_sdk::prelude::*;
+
+use crate::{ControlPlane, config};
+
+/// etcd's image for a Kubernetes minor, as kubeadm of that minor lists it; others are left for kubeadm to pull.
+fn etcd_tag(minor: u64) -> Option<&'static str> {
+    match minor {
+        36 => Some("3.6.8-0"),
+        _ => None,
+    }
+}
+
+/// Pulls them.
+pub fn pull(cx: &Context, stage: &ControlPlane, nodes: &Nodes) -> Result<()> {
+    let version = cx.spec()?.kubernetes;
+    let repository = config::repository(stage);
+    if let Some(tag) = etcd_tag(version.minor) {
+        cx.plan().image(nodes, format!("{repository}/etcd:{tag}")).prepare();
+    }
+    for name in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
+        cx.plan().image(nodes, format!("{repository}/{name}:v{version}")).prepare();
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The gate at the end. Every control plane answers, every node is Ready and of the right version, and a pod on each node resolves
+//! names and reaches a pod on every other node, directly and through a Service. Runs when anything changed, or when the last run
+//! did not end well; what it makes it removes.
+
+use ksp_sdk::prelude::*;
+
+/// Config of `ksp/verify`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct Verify {
+    /// An image with the commands of busybox.
+    pub image: String,
+    /// Seconds that each of the checks may take.
+    pub deadline_seconds: u32,
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self { image: "docker.io/library/busybox:1.36".into(), deadline_seconds: 300 }
+    }
+}
+
+/// Where its pods live: a namespace of its own would take seconds to go away.
+const NAMESPACE: &str = "kube-system";
+
+const STATIC_PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+impl Verify {
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(self.deadline_seconds.into())
+    }
+
+    fn control_planes(&self, cx: &Context, nodes: &Nodes) {
+        for node in nodes {
+            let server =
+                if node.address.contains(':') { format!("[{}]", node.address) } else { node.address.clone() };
+            let ready = argv![
+                "kubectl",
+                "--kubeconfig=/etc/kubernetes/admin.conf",
+                format!("--server=https://{server}:6443"),
+                "--request-timeout=5s",
+                "get",
+                "--raw=/readyz",
+            ];
+            cx.plan()
+                .wait_for(node, ready, self.deadline())
+                .summary("the API server of this node is ready")
+                .gate();
+            for pod in STATIC_PODS {
+                let pod = format!("pod/{pod}-{}", node.name);
+                cx.plan().kube_wait(pod, NAMESPACE, "condition=Ready", self.deadline()).gate();
+            }
+        }
+    }
+
+    fn traffic(&self, cx: &Context, nodes: &Nodes) -> Result<()> {
+        let spec = cx.spec()?;
+        let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        let data = json!({
+            "image": self.image,
+            "dns_domain": spec.dns_domain,
+            "nodes": names,
+        });
+        let manifest = cx.render_asset("verify.yaml", &data)?;
+        let plan = cx.plan();
+        plan.kube_apply("verify", &manifest)
+            .summary("start a pod on every node that checks DNS and traffic")
+            .gate();
+        plan.kube_wait("daemonset/ksp-verify", NAMESPACE, "rollout", self.deadline())
+            .summary("DNS, pod to pod on every pair of nodes, and a Service work")
+            .gate();
+        plan.kube_delete("verify").summary("remove the checking pods").gate();
+        Ok(())
+    }
+}
+
+impl Stage for Verify {
+    fn plan(&self, cx: &Context) -> Result<()> {
+        // A node that cannot be reached is reported by the host; waiting for it here would only take time.
+        let members = cx.nodes("*")?.filter(|node| node.is(Role::ControlPlane) || node.is(Role::Worker));
+        let nodes: Nodes = members.with_facts().map(|(node, _)| node.clone()).collect();
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let version = cx.spec()?.kubernetes;
+        cx.plan().image(&nodes, &self.image).prepare();
+        self.control_planes(cx, &nodes.filter(|node| node.is(Role::ControlPlane)));
+        for node in &nodes {
+            let object = format!("node/{}", node.name);
+            cx.plan().kube_wait(&object, "", "condition=Ready", self.deadline()).gate();
+            let version = format!("field=/status/nodeInfo/kubeletVersion=v{version}");
+            cx.plan()
+                .kube_wait(&object, "", &version, self.deadline())
+                .summary(format!("the kubelet of {} has the cluster's version", node.name))
+                .gate();
+        }
+        self.traffic(cx, &nodes)
+    }
+}
+
+ksp_sdk::register!(Verify);

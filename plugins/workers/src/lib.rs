@@ -1,0 +1,105 @@
+//! Workers join by kubeadm as soon as the API answers, all at once.
+
+use ksp_sdk::kubeadm::{self, Token};
+use ksp_sdk::prelude::*;
+
+/// Config of `ksp/workers`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct Workers {
+    /// kubeadm's own preflight checks to let pass, by their names.
+    pub ignore_preflight_errors: Vec<String>,
+}
+
+/// Written by the kubelet when its certificate was issued.
+const JOINED: &str = "/etc/kubernetes/kubelet.conf";
+
+/// What the stages before this one have published.
+struct Upstream {
+    cri_socket: String,
+    ca_hash: String,
+    /// A control plane that can mint tokens.
+    first: String,
+}
+
+impl Upstream {
+    fn read(cx: &Context) -> Result<Self> {
+        let output = |slot: &str, key: &str| {
+            cx.output(slot, key).ok_or_else(|| {
+                Error::unsupported(
+                    "workers.no-output",
+                    format!("the stage that provides `{slot}` does not publish `{key}`"),
+                )
+            })
+        };
+        Ok(Self {
+            cri_socket: output("runtime", "cri-socket")?,
+            ca_hash: output("api", "ca-hash")?,
+            first: output("api", "first")?,
+        })
+    }
+}
+
+impl Workers {
+    fn join_document(&self, spec: &Spec, node: &Node, upstream: &Upstream) -> String {
+        kubeadm::documents(&[json!({
+            "apiVersion": kubeadm::API_VERSION,
+            "kind": "JoinConfiguration",
+            "discovery": kubeadm::discovery(&spec.endpoint, &upstream.ca_hash),
+            "nodeRegistration": kubeadm::registration(node, &upstream.cri_socket, &self.ignore_preflight_errors),
+        })])
+    }
+}
+
+impl Stage for Workers {
+    fn plan(&self, cx: &Context) -> Result<()> {
+        let workers = cx.nodes("role=worker,!role=control-plane")?;
+        if workers.is_empty() {
+            return Ok(());
+        }
+        let spec = cx.spec()?;
+        let upstream = Upstream::read(cx)?;
+        let token = Token::ephemeral(cx, "worker")?;
+        let plan = cx.plan();
+
+        let minting = cx.nodes(&format!("name={}", upstream.first))?;
+        let Some(minting) = minting.first() else {
+            return Err(Error::unsupported(
+                "workers.no-control-plane",
+                format!("there is no node `{}`", upstream.first),
+            ));
+        };
+        let mint = token.mint(cx, &spec, minting)?;
+        for node in &workers {
+            let join = plan
+                .exec(node, ["kubeadm", "join", "--config=/dev/stdin"])
+                .summary("join the cluster with kubeadm")
+                .stdin_secret(&token.put_into(cx, &self.join_document(&spec, node, &upstream))?)
+                .creates(JOINED)
+                .timeout(Duration::from_secs(300))
+                .after(&mint);
+            mint.clone().only_for(&join);
+            if !node.labels.is_empty() || !node.taints.is_empty() {
+                let labels = node.labels.iter().map(|(key, value)| format!("{key}={value}"));
+                plan.kube_node(node, labels, node.taints.clone()).after(&join);
+            }
+        }
+        plan.service(&workers, "kubelet.service");
+        Ok(())
+    }
+}
+
+impl Teardown for Workers {
+    fn teardown(&self, cx: &Context, nodes: &Nodes) -> Result<()> {
+        // A control plane that goes as well has no cluster to take the others out of.
+        let control_planes = cx.nodes("role=control-plane")?;
+        let stays = |node: &&Node| node.facts().known() && !nodes.iter().any(|gone| gone.id == node.id);
+        let via = control_planes.iter().find(stays);
+        for node in nodes.iter().filter(|node| node.is(Role::Worker) && !node.is(Role::ControlPlane)) {
+            kubeadm::leave(cx, node, via);
+        }
+        Ok(())
+    }
+}
+
+ksp_sdk::register!(Workers, teardown);
