@@ -1,0 +1,34 @@
+//! `cargo lab demo`: from nothing to a cluster that is shown to work.
+
+use anyhow::Result;
+
+use crate::build::{self, Wanted};
+use crate::process::run as program;
+use crate::scenario::{Scenario, shown};
+use crate::{paths, proof, tell};
+
+pub(super) fn run() -> Result<()> {
+    build::ensure(Wanted::With(&[]))?;
+    build_ksp()?;
+    let scenario = Scenario::load("demo")?.up()?;
+    tell::timed(&format!("ksp up {}", shown(&scenario.manifest_path())), || {
+        program(paths::ksp())
+            .arg("up")
+            .arg(scenario.manifest_path())
+            .arg("--yes")
+            .dir(paths::root())
+            .deadline(1200)
+            .shown()
+    })?;
+    proof::show(&scenario)?;
+    tell::say(format_args!("the cluster stays: KUBECONFIG={} kubectl …", shown(&scenario.kubeconfig())));
+    tell::say("remove it: cargo lab down demo");
+    Ok(())
+}
+
+/// The program under test.
+pub(super) fn build_ksp() -> Result<()> {
+    tell::timed("build ksp", || {
+        program("cargo").args(["build", "--package", "ksp"]).dir(paths::root()).deadline(3600).shown()
+    })
+}

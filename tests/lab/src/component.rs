@@ -1,0 +1,273 @@
+//! A component: one folder under `tests/lab/components/` that says what is built, which release
+//! files it becomes, and which images.
+
+mod build;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::{digest, paths};
+
+/// `component.toml`. `{version}` and `{arch}` are filled in wherever a text names something.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Component {
+    /// The folder's name.
+    #[serde(skip)]
+    pub name: String,
+    #[serde(skip)]
+    folder: PathBuf,
+    /// The upstream version, without `v`.
+    pub version: String,
+    /// What must come out of the build.
+    pub binaries: Vec<String>,
+    /// Built only when asked for, by `cargo lab build` or by a scenario.
+    #[serde(default)]
+    pub optional: bool,
+    /// Debian packages that the build needs.
+    #[serde(default)]
+    pub debian: Vec<String>,
+    /// Built from the folder's `go.mod`: every `tool` it names.
+    pub go: Option<Go>,
+    /// Binary → C source in the folder, built statically.
+    #[serde(default)]
+    pub c: BTreeMap<String, String>,
+    /// Binary → file of a Debian package.
+    #[serde(default)]
+    pub copy: BTreeMap<String, PathBuf>,
+    /// Release files in the shape that upstream publishes.
+    #[serde(default, rename = "file")]
+    pub files: Vec<ReleaseFile>,
+    /// Container images.
+    #[serde(default, rename = "image")]
+    pub images: Vec<Image>,
+}
+
+/// How the Go tools are built.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Go {
+    /// With the C compiler.
+    #[serde(default)]
+    pub cgo: bool,
+    /// Build tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Linker flags.
+    #[serde(default)]
+    pub ldflags: Vec<String>,
+    /// The last part of a tool's path → what the binary is called.
+    #[serde(default)]
+    pub rename: BTreeMap<String, String>,
+}
+
+/// One published file: a bare binary or an archive of some.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseFile {
+    /// Upstream's address.
+    pub url: String,
+    /// The binary it is.
+    pub binary: Option<String>,
+    /// The members it packs.
+    #[serde(default)]
+    pub archive: Vec<Member>,
+}
+
+/// A member of a release archive.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Its path in the archive.
+    pub member: String,
+    /// The binary it is.
+    pub binary: String,
+}
+
+/// One image, assembled without a Dockerfile.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// Registry, repository and tag as upstream's.
+    pub reference: String,
+    /// A folder under `tests/lab/rootfs/` that becomes the lowest layer.
+    pub base: Option<String>,
+    /// Path in the image → binary, or `component/binary`.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// Path in the image → content.
+    #[serde(default)]
+    pub text: BTreeMap<String, String>,
+    /// Symbolic links.
+    #[serde(default)]
+    pub links: Vec<Links>,
+    /// As in the image's configuration.
+    #[serde(default)]
+    pub entrypoint: Vec<String>,
+    /// As in the image's configuration.
+    #[serde(default)]
+    pub cmd: Vec<String>,
+    /// As in the image's configuration.
+    #[serde(default)]
+    pub user: String,
+}
+
+/// Many links to one target.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Links {
+    /// Where they are.
+    pub dir: String,
+    /// What they point at.
+    pub target: String,
+    /// What they are called.
+    pub names: Vec<String>,
+}
+
+impl Component {
+    /// Every component, by name.
+    pub fn all() -> Result<Vec<Self>> {
+        let folder = paths::lab().join("components");
+        let entries =
+            std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let mut all = Vec::new();
+        for entry in entries {
+            all.push(Self::read(&entry?.path())?);
+        }
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// One component.
+    pub fn load(name: &str) -> Result<Self> {
+        Self::read(&paths::lab().join("components").join(name))
+    }
+
+    fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("component.toml");
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let name = folder
+            .file_name()
+            .and_then(|name| name.to_str())
+            .context("a component folder's name is not text")?;
+        Self::parse(name, folder, &text).with_context(|| path.display().to_string())
+    }
+
+    fn parse(name: &str, folder: &Path, text: &str) -> Result<Self> {
+        let mut component: Self = toml::from_str(text)?;
+        component.name = name.to_owned();
+        component.folder = folder.to_path_buf();
+        component.fill_in();
+        let shipped = component
+            .files
+            .iter()
+            .flat_map(|file| file.binary.iter().chain(file.archive.iter().map(|m| &m.binary)));
+        let imaged =
+            component.images.iter().flat_map(|image| image.files.values()).filter(|file| !file.contains('/'));
+        if let Some(unknown) = shipped.chain(imaged).find(|binary| !component.binaries.contains(binary)) {
+            bail!("`{unknown}` is not among its binaries");
+        }
+        if let Some(file) =
+            component.files.iter().find(|file| file.binary.is_some() != file.archive.is_empty())
+        {
+            bail!("{}: needs either `binary` or `archive`", file.url);
+        }
+        Ok(component)
+    }
+
+    fn fill_in(&mut self) {
+        let (version, arch) = (self.version.clone(), paths::arch());
+        let fill = |text: &mut String| *text = text.replace("{version}", &version).replace("{arch}", arch);
+        self.go.iter_mut().flat_map(|go| &mut go.ldflags).for_each(fill);
+        self.images.iter_mut().map(|image| &mut image.reference).for_each(fill);
+        for file in &mut self.files {
+            fill(&mut file.url);
+            file.archive.iter_mut().map(|member| &mut member.member).for_each(fill);
+        }
+    }
+
+    /// Name and version: the folder in the cache.
+    pub fn key(&self) -> String {
+        format!("{}-{}", self.name, self.version)
+    }
+
+    /// Changes when the binaries would: the build's settings and every file of the folder but `component.toml`,
+    /// which also says what is made of the binaries.
+    pub fn recipe(&self) -> Result<String> {
+        let settings = format!("{} {:?} {:?} {:?}\n", self.key(), self.go, self.c, self.copy);
+        Ok(digest::of_bytes(settings + &digest::of_folder(&self.folder, &["component.toml"])?))
+    }
+
+    /// Where its binaries are once they are built.
+    pub fn built(&self) -> Result<PathBuf> {
+        Ok(paths::cache()?.join("components").join(self.key()))
+    }
+
+    /// One of its binaries.
+    pub fn binary(&self, name: &str) -> Result<PathBuf> {
+        Ok(self.built()?.join(name))
+    }
+
+    /// Builds it unless the cache has it.
+    pub fn ensure(&self) -> Result<()> {
+        build::ensure(self)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Component> {
+        Component::parse("thing", Path::new("/nowhere"), text)
+    }
+
+    #[test]
+    fn every_component_reads_and_their_references_hold() {
+        let all = Component::all().unwrap();
+        assert!(all.len() >= 12, "{}", all.len());
+        for (component, image) in all.iter().flat_map(|c| c.images.iter().map(move |image| (c, image))) {
+            for file in image.files.values() {
+                let (owner, binary) = file.split_once('/').unwrap_or((&component.name, file));
+                let owner = all.iter().find(|c| c.name == owner).unwrap();
+                assert!(owner.binaries.iter().any(|b| b == binary), "{}: {file}", image.reference);
+            }
+        }
+    }
+
+    #[test]
+    fn version_and_architecture_are_filled_in() {
+        let text = r#"
+            version = "1.2"
+            binaries = ["a"]
+            [[file]]
+            url = "https://x.test/v{version}/a-{arch}"
+            binary = "a"
+            [[image]]
+            reference = "x.test/a:v{version}"
+            files = { "/a" = "a" }
+        "#;
+        let component = parse(text).unwrap();
+        assert_eq!(component.files[0].url, format!("https://x.test/v1.2/a-{}", paths::arch()));
+        assert_eq!(component.images[0].reference, "x.test/a:v1.2");
+        assert_eq!(component.key(), "thing-1.2");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let unknown = parse("version = '1'\nbinaries = []\ncolour = 'red'").unwrap_err();
+        assert!(format!("{unknown:#}").contains("colour"));
+        let other = parse("version = '1'\nbinaries = ['a']\n[[file]]\nurl = 'u'\nbinary = 'b'").unwrap_err();
+        assert!(format!("{other:#}").contains("`b` is not among"));
+        let neither = parse("version = '1'\nbinaries = ['a']\n[[file]]\nurl = 'u'").unwrap_err();
+        assert!(format!("{neither:#}").contains("either"));
+    }
+}

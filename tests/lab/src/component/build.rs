@@ -1,0 +1,88 @@
+//! Building a component into the cache: a temporary folder, renamed when all its binaries are there.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Component, Go};
+use crate::process::run;
+use crate::{lock, machine, tell};
+
+/// A cold build of the largest component on two busy cores, with room to spare.
+const DEADLINE_S: u64 = 3600;
+
+/// What the binaries beside it were made from.
+const RECIPE: &str = ".recipe";
+
+pub(super) fn ensure(component: &Component) -> Result<()> {
+    let done = component.built()?;
+    let recipe = component.recipe()?;
+    let present = || fs::read_to_string(done.join(RECIPE)).is_ok_and(|found| found == recipe);
+    if present() {
+        return Ok(());
+    }
+    let _lock = lock::take("components")?;
+    if present() {
+        return Ok(());
+    }
+    machine::packages(&component.debian)?;
+    if component.go.is_some() {
+        machine::go()?;
+    }
+    tell::timed(&format!("build {}", component.key()), || build(component, &recipe, &done))
+        .with_context(|| format!("cannot build {}", component.key()))
+}
+
+fn build(component: &Component, recipe: &str, done: &Path) -> Result<()> {
+    let parent = done.parent().context("the cache has no parent folder")?;
+    fs::create_dir_all(parent)?;
+    let temporary = tempfile::Builder::new().prefix(".building-").tempdir_in(parent)?;
+    if let Some(go) = &component.go {
+        go_tools(component, go, temporary.path())?;
+    }
+    for (binary, source) in &component.c {
+        run("gcc")
+            .args(["-Os", "-Wall", "-Wextra", "-static", "-s", "-o"])
+            .arg(temporary.path().join(binary))
+            .arg(component.folder().join(source))
+            .output()?;
+    }
+    for (binary, source) in &component.copy {
+        fs::copy(source, temporary.path().join(binary))
+            .with_context(|| format!("cannot copy {}", source.display()))?;
+    }
+    let missing: Vec<&String> =
+        component.binaries.iter().filter(|b| !temporary.path().join(b).is_file()).collect();
+    if !missing.is_empty() {
+        bail!("the build did not make {missing:?}");
+    }
+    fs::write(temporary.path().join(RECIPE), recipe)?;
+    if done.exists() {
+        fs::remove_dir_all(done).context("cannot remove what an older recipe made")?;
+    }
+    // A rename is the mark of completeness; from here on the folder is no longer temporary.
+    let temporary = temporary.keep();
+    fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    fs::rename(&temporary, done).context("cannot finish the build")
+}
+
+fn go_tools(component: &Component, go: &Go, into: &Path) -> Result<()> {
+    run("nice")
+        .args(["-n", "10", "go", "build", "-mod=readonly", "-buildvcs=false", "-trimpath"])
+        .args(["-tags", &go.tags.join(",")])
+        .args(["-ldflags", &go.ldflags.join(" ")])
+        .arg("-o")
+        .arg(format!("{}/", into.display()))
+        .arg("tool")
+        .dir(component.folder())
+        .env("CGO_ENABLED", if go.cgo { "1" } else { "0" })
+        .env("GOFLAGS", "")
+        .env("GOWORK", "off")
+        .deadline(DEADLINE_S)
+        .output()?;
+    for (from, to) in &go.rename {
+        fs::rename(into.join(from), into.join(to)).with_context(|| format!("the build made no `{from}`"))?;
+    }
+    Ok(())
+}

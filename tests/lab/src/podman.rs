@@ -1,0 +1,97 @@
+//! Podman as the lab uses it: netavark, runc, one bridge network; a user's own settings stay as they are.
+
+use std::fs;
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+
+use crate::process::{Run, run};
+use crate::{lock, paths};
+
+/// The bridge that the nodes and the mirror are on.
+pub const NETWORK: &str = "ksp-lab";
+/// Its addresses.
+pub const SUBNET: &str = "10.89.7.0/24";
+
+/// Podman's own limits are refused where the machine grants no CAP_SYS_RESOURCE.
+const LIMITS: &[&str] = &["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000"];
+
+/// Read instead of `/etc/containers/containers.conf` by Podman 4 and above it by later ones.
+const SETTINGS: &str = "[network]\nnetwork_backend = \"netavark\"\n";
+
+/// A podman command. crun refuses hybrid cgroups, so runc.
+pub fn podman<'a>(args: impl IntoIterator<Item = &'a str>) -> Result<Run> {
+    let settings = paths::cached(".")?.join("containers.conf");
+    if fs::read_to_string(&settings).is_ok_and(|found| found != SETTINGS) || !settings.exists() {
+        fs::write(&settings, SETTINGS)?;
+    }
+    Ok(run("podman")
+        .args(["--runtime", "/usr/sbin/runc"])
+        .args(args)
+        .env("CONTAINERS_CONF", &settings)
+        .env("CONTAINERS_CONF_OVERRIDE", &settings))
+}
+
+/// Makes the network unless it is there.
+pub fn network() -> Result<()> {
+    let _lock = lock::take("network")?;
+    if podman(["network", "exists", NETWORK])?.succeeds()? {
+        return Ok(());
+    }
+    podman(["network", "create", "--subnet", SUBNET, NETWORK])?
+        .output()
+        .map(drop)
+        .with_context(|| format!("cannot make the network {NETWORK} ({SUBNET})"))
+}
+
+/// Removes the network; fine when there is none.
+pub fn remove_network() -> Result<()> {
+    if podman(["network", "exists", NETWORK])?.succeeds()? {
+        podman(["network", "rm", NETWORK])?.output()?;
+    }
+    Ok(())
+}
+
+/// A container's state (`running`, `exited`, …); nothing when there is none.
+pub fn state(container: &str) -> Result<Option<String>> {
+    inspect(container, "{{.State.Status}}")
+}
+
+/// A value of a container; nothing when there is no such container.
+pub fn inspect(container: &str, format: &str) -> Result<Option<String>> {
+    if !podman(["container", "exists", container])?.succeeds()? {
+        return Ok(None);
+    }
+    let value = podman(["container", "inspect", "--format", format, container])?.output()?;
+    Ok(Some(value.trim().to_owned()))
+}
+
+/// Starts a new container on the lab's network; nothing stays of one that does not start.
+pub fn create(container: &str, address: IpAddr, arguments: &[&str]) -> Result<()> {
+    // Podman 4.3 hands out addresses and mounts one at a time anyway.
+    let _lock = lock::take("podman")?;
+    let started = podman(["run", "--detach", "--name", container, "--network", NETWORK])?
+        .args(["--ip", &address.to_string()])
+        .args(LIMITS)
+        .args(arguments)
+        .output();
+    if started.is_err() {
+        remove(container)?;
+    }
+    started.map(drop).with_context(|| format!("cannot start {container}; has another container {address}?"))
+}
+
+/// Removes a container and its volumes; fine when there is none.
+pub fn remove(container: &str) -> Result<()> {
+    if podman(["container", "exists", container])?.succeeds()? {
+        podman(["rm", "--force", "--volumes", "--time", "0", container])?.deadline(120).output()?;
+    }
+    Ok(())
+}
+
+/// Containers with a label, running or not.
+pub fn labelled(label: &str) -> Result<Vec<String>> {
+    let filter = format!("label={label}");
+    let names = podman(["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"])?.output()?;
+    Ok(names.lines().map(str::to_owned).collect())
+}
