@@ -1,0 +1,6 @@
+//! The real thing on real nodes. Ignored by default: `cargo lab test` runs them, one at a time; each removes its nodes.
+
+mod converge;
+mod interrupted;
+mod refused;
+mod support;

@@ -1,0 +1,57 @@
+//! Refusals: clear, with the right exit code, and nothing half-written.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::support::{Lab, wait};
+
+#[test]
+#[ignore = "needs nodes: `cargo lab test`"]
+fn bad_keys_bad_files_and_second_runs_are_refused() -> Result<()> {
+    let lab = Lab::fresh("single")?;
+    a_changed_host_key_stops_everything(&lab)?;
+    a_file_with_another_checksum_is_not_used(&lab)?;
+    a_second_run_at_the_same_time_is_refused(&lab)
+}
+
+fn a_changed_host_key_stops_everything(lab: &Lab) -> Result<()> {
+    let path = lab.scenario.folder().join("ssh/known_hosts");
+    let right = fs::read_to_string(&path)?;
+    let other = "AAAAC3NzaC1lZDI1NTE5AAAAIGJsYWhibGFoYmxhaGJsYWhibGFoYmxhaGJsYWhibGFo";
+    let address = lab.scenario.node("cp1")?.address;
+    fs::write(&path, format!("{address} ssh-ed25519 {other}\n"))?;
+    let refused = lab.ksp(&["up", "--yes", "--accept-new"]);
+    fs::write(&path, right)?;
+    refused?.expect(4)?.says("cp1")?;
+    ensure!(lab.on("cp1", "ls -d /var/lib/ksp 2>/dev/null || true")?.is_empty(), "the node was touched");
+    Ok(())
+}
+
+fn a_file_with_another_checksum_is_not_used(lab: &Lab) -> Result<()> {
+    let path = lab.scenario.folder().join("SHA256SUMS");
+    let right = fs::read_to_string(&path)?;
+    let line = right.lines().find(|line| line.contains("/runc.")).context("no runc in SHA256SUMS")?;
+    let wrong = right.replace(&line[..64], &"0".repeat(64));
+    fs::write(&path, wrong)?;
+    let failed = lab.ksp(&["up", "--yes"]);
+    fs::write(&path, right)?;
+    failed?.expect(1)?.says("checksum")?.says("runc")?;
+    let left = lab.on("cp1", "ls /usr/local/sbin; find / -xdev -name '*ksp-tmp*' -not -path '/proc/*'")?;
+    ensure!(left.is_empty(), "left over: {left}");
+    Ok(())
+}
+
+fn a_second_run_at_the_same_time_is_refused(lab: &Lab) -> Result<()> {
+    let mut first = lab.start_up()?;
+    let locked = ksp_lab::wait::until("the first run holds the lock", Duration::from_secs(60), || {
+        lab.on("cp1", "test -e /var/lib/ksp/lease.json")
+    });
+    let second = locked.and_then(|_| lab.ksp(&["up", "--yes"]));
+    let code = wait(&mut first, Duration::from_secs(600))?;
+    second?.expect(5)?.says("locked")?;
+    ensure!(code == Some(0), "the first run ended with {code:?}");
+    lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
+    Ok(())
+}

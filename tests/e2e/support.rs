@@ -1,0 +1,153 @@
+//! Runs `ksp` against a scenario's nodes.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use ksp_lab::scenario::Scenario;
+
+/// Longest run of `ksp`; a fresh cluster takes about a minute.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// A scenario's nodes, fresh from the start and removed at the end.
+pub struct Lab {
+    pub scenario: Scenario,
+    state: tempfile::TempDir,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Fails unless it ended with this code.
+    pub fn expect(self, code: i32) -> Result<Self> {
+        ensure!(
+            self.code == Some(code),
+            "exit {:?} and not {code}\n{}\n{}",
+            self.code,
+            self.stdout,
+            self.stderr
+        );
+        Ok(self)
+    }
+
+    /// Fails unless it said this.
+    pub fn says(self, text: &str) -> Result<Self> {
+        ensure!(
+            self.stdout.contains(text) || self.stderr.contains(text),
+            "{text:?} was not said\n{}\n{}",
+            self.stdout,
+            self.stderr
+        );
+        Ok(self)
+    }
+}
+
+impl Lab {
+    /// Fresh nodes.
+    pub fn fresh(scenario: &str) -> Result<Self> {
+        ksp_lab::scenario::down(scenario)?;
+        Ok(Self { scenario: Scenario::load(scenario)?.up()?, state: tempfile::tempdir()? })
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(ksp_lab::paths::ksp());
+        let (verb, rest) = arguments.split_first().unwrap_or((&"--version", &[]));
+        command.arg(verb).arg(self.scenario.manifest_path()).args(rest);
+        command.env("KSP_STATE_DIR", self.state.path()).env("NO_COLOR", "1").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `ksp VERB MANIFEST …` to its end.
+    pub fn ksp(&self, arguments: &[&str]) -> Result<Ended> {
+        let output = tempfile::NamedTempFile::new()?;
+        let errors = tempfile::NamedTempFile::new()?;
+        let mut child = self
+            .command(arguments)
+            .stdout(output.reopen()?)
+            .stderr(errors.reopen()?)
+            .spawn()
+            .context("cannot start ksp: `cargo build -p ksp` makes it")?;
+        let code = wait(&mut child, LONGEST)?;
+        Ok(Ended {
+            code,
+            stdout: std::fs::read_to_string(output.path())?,
+            stderr: std::fs::read_to_string(errors.path())?,
+        })
+    }
+
+    /// Starts `ksp up` and kills it (-9) a moment after an op of this stage has started. The id of the run, which still holds the
+    /// lock.
+    pub fn kill_in(&self, stage: &str, op: &str, moment: Duration) -> Result<String> {
+        let mut child = self
+            .command(&["up", "--yes", "-o", "ndjson"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let events = BufReader::new(child.stdout.take().context("no output")?);
+        let mut seen = Vec::new();
+        let mut run = String::new();
+        for line in events.lines() {
+            let line = line?;
+            let event: serde_json::Value = serde_json::from_str(&line).with_context(|| line.clone())?;
+            if event["type"] == "run_started" {
+                run = event["run"].as_str().unwrap_or_default().to_owned();
+            }
+            let started = event["type"] == "op_started" && event["stage"] == stage;
+            if started && event["op"].as_str().is_some_and(|key| key.starts_with(op)) {
+                std::thread::sleep(moment);
+                child.kill()?;
+                child.wait()?;
+                return Ok(run);
+            }
+            seen.push(line);
+        }
+        child.wait()?;
+        bail!("{stage} never started {op:?}:\n{}", seen.join("\n"))
+    }
+
+    /// Starts `ksp up` and leaves it running.
+    pub fn start_up(&self) -> Result<Child> {
+        Ok(self.command(&["up", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    }
+
+    /// The output of a shell line on a node.
+    pub fn on(&self, node: &str, line: &str) -> Result<String> {
+        self.scenario.node(node)?.exec(line)
+    }
+
+    /// The output of `kubectl` with these words.
+    pub fn kubectl(&self, words: &str) -> Result<String> {
+        ksp_lab::proof::Kubectl::of(&self.scenario)?.run(words).output()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::env::var_os("KSP_LAB_KEEP").is_none() {
+            let _ = self.scenario.down();
+        }
+    }
+}
+
+/// Waits for a program, within a deadline.
+pub fn wait(child: &mut Child, longest: Duration) -> Result<Option<i32>> {
+    let end = Instant::now() + longest;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.code());
+        }
+        if Instant::now() > end {
+            child.kill()?;
+            child.wait()?;
+            bail!("ksp took more than {} s", longest.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
