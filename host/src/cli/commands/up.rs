@@ -1,0 +1,177 @@
+//! `ksp up`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Outcome, Setup, block_on, json, print, usage};
+use crate::cli::exit::Exit;
+use crate::cli::options::{Global, Kind, ManifestPath, StreamOutput, duration_argument};
+use crate::cli::ui::Ui;
+use crate::cli::ui::plan_view::{self, Selection};
+use crate::cli::ui::report_view::{self, Ending, Look, short_path};
+use crate::cli::ui::text::{count, duration};
+use crate::exec::RunReport;
+use crate::operations::plan::{self, Document};
+use crate::operations::prepare::{self, Prepared};
+use crate::operations::{Failure, up};
+use crate::plan::Filter;
+
+/// Bring the machines to what the manifest says
+///
+/// Shows the plan, asks, does exactly that, checks the result and writes a kubeconfig beside the manifest. Run again after a
+/// failure or an interruption, it continues: what is done is found and skipped. When nothing differs it says so and ends.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  ksp up
+  ksp up prod.toml --yes --progress plain
+  ksp up prod.toml --yes -o ndjson > run.ndjson
+
+Ctrl-C once: running steps finish, nothing new starts. Twice: abort now. Either way the same command continues.")]
+pub struct Arguments {
+    #[command(flatten)]
+    manifest: ManifestPath,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// How long to wait for the lock that another run holds, such as 90s or 10m
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration_argument)]
+    lock_timeout: Duration,
+    /// Workers that serve already and may be interrupted at a time
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    max_unavailable: u32,
+    #[command(flatten)]
+    pub(crate) output: StreamOutput,
+}
+
+impl Arguments {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What refused the run before its first step; a step that fails is a report, not an error.
+    pub fn run(self, ui: &Ui, global: &Global) -> Outcome {
+        let kind = self.output.kind();
+        let setup = Setup::new(ui, global, self.manifest.manifest.clone(), kind)?;
+        block_on(self.execute(ui, &setup, kind))
+    }
+
+    async fn execute(&self, ui: &Ui, setup: &Setup, kind: Option<Kind>) -> Outcome {
+        let began = std::time::Instant::now();
+        let mut prepared = prepare::prepare(&setup.context, Filter::default()).await?;
+        if let Some(failure) = plan::refusal(&prepared.plan) {
+            return Err(failure);
+        }
+        prepared.options.lock_timeout = self.lock_timeout;
+        prepared.options.max_unavailable = usize::try_from(self.max_unavailable).unwrap_or(usize::MAX);
+        setup.progress.hide();
+        let document = plan::document(&prepared, &setup.context.redactor);
+        setup.show_findings(ui, &document.findings);
+        if prepared.plan.is_up_to_date() {
+            return self.up_to_date(ui, &prepared, &document, kind, began.elapsed().as_secs_f64());
+        }
+        ui.say(&plan_view::table(&document, ui.width, ui.err_palette));
+        if !self.agreed(ui, &document)? {
+            ui.say("Nothing was changed.");
+            return Ok(Exit::Done);
+        }
+        let run = up::Run::begin(&setup.context, "up", &document, &setup.journal)?;
+        let path = short_path(&run.directory.path);
+        ui.say(&format!(
+            "Run {}   log {}\n",
+            ui.err_palette.name(run.directory.id.as_str()),
+            ui.err_palette.name(&path)
+        ));
+        let listening = setup.listen()?;
+        setup.progress.show();
+        let applied = run.apply(&mut prepared).await;
+        drop(listening);
+        let report = match applied {
+            Ok(report) => report,
+            Err(failure) => {
+                let nothing = RunReport { not_started: document.totals.steps, ..RunReport::default() };
+                run.end(&nothing, Exit::from(failure.class).code())?;
+                return Err(failure);
+            }
+        };
+        let exit = up::class(&report).map_or(Exit::Done, Exit::from);
+        run.end(&report, exit.code())?;
+        let kubeconfig = if exit == Exit::Done { prepared.write_kubeconfig()? } else { None };
+        setup.progress.hide();
+        let ending = Ending {
+            command: "up",
+            manifest: &prepared.manifest,
+            directory: &run.directory,
+            report: &report,
+            planned: document.totals.steps,
+            kubeconfig: kubeconfig.as_deref(),
+            exit,
+        };
+        let look = Look { width: ui.width, palette: ui.err_palette, symbols: ui.symbols };
+        let text = report_view::render(&ending, look);
+        if exit == Exit::Done {
+            ui.say(&text)
+        } else {
+            ui.complain(&text)
+        }
+        if kind == Some(Kind::Json) {
+            print(ui, &std::fs::read_to_string(run.directory.report()).unwrap_or_default())?;
+        }
+        Ok(exit)
+    }
+
+    /// Nothing to do. A kubeconfig that was lost is written again.
+    fn up_to_date(
+        &self,
+        ui: &Ui,
+        prepared: &Prepared,
+        document: &Document,
+        kind: Option<Kind>,
+        seconds: f64,
+    ) -> Outcome {
+        let kubeconfig = prepared.write_missing_kubeconfig()?;
+        let steps = count(document.totals.up_to_date, "step");
+        let reached = document.nodes.iter().filter(|node| node.reachable).count();
+        let nodes = count(reached as u64, "node");
+        let cluster = ui.err_palette.strong(&document.cluster);
+        ui.say(&format!(
+            "Cluster {cluster} is up to date: {steps} checked on {nodes} in {}",
+            duration(seconds)
+        ));
+        if let Some(path) = kubeconfig {
+            ui.say(&format!("Wrote kubeconfig {} (mode 600)", path.display()));
+        }
+        if kind == Some(Kind::Json) {
+            print(ui, &json(document)?)?;
+        }
+        let left_out: Vec<&str> =
+            document.nodes.iter().filter(|node| !node.reachable).map(|node| node.name.as_str()).collect();
+        if left_out.is_empty() {
+            return Ok(Exit::Done);
+        }
+        ui.complain(&ui.err_palette.bad(&format!("Not reached and left out: {}", left_out.join(", "))));
+        Ok(Exit::Failed)
+    }
+
+    fn agreed(&self, ui: &Ui, document: &Document) -> Result<bool, Failure> {
+        if self.yes {
+            return Ok(true);
+        }
+        if !ui.interactive {
+            let hint = "pass `--yes` to apply without being asked";
+            return Err(usage("ksp::usage::no-terminal", "there is no terminal to ask on", hint));
+        }
+        let steps = count(document.totals.steps, "step");
+        let nodes = count(document.totals.nodes, "node");
+        loop {
+            let answer = ui.ask(&format!("Apply {steps} to {nodes}? [y/N/d=details]")).unwrap_or_default();
+            match answer.to_ascii_lowercase().as_str() {
+                "y" | "yes" => return Ok(true),
+                "d" | "details" => {
+                    ui.say(&plan_view::details(document, &Selection::default(), ui.err_palette));
+                }
+                _ => return Ok(false),
+            }
+        }
+    }
+}

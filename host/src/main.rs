@@ -1,0 +1,5 @@
+//! The `ksp` program.
+
+fn main() -> std::process::ExitCode {
+    ksp::cli::main()
+}
