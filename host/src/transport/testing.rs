@@ -160,9 +160,12 @@ async fn big_and_binary(session: &Shared) {
 async fn lines(session: &Shared) {
     for aside in [false, true] {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-        let mut script = Script::new("echo one; sleep 0.4; printf 'two\\n\\nend' >&2");
+        // The command goes on only when its first line has arrived.
+        let folder = tempfile::tempdir().unwrap();
+        let gate = folder.path().join("go");
+        let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+        let mut script = Script::new(format!("echo one; {wait}; printf 'two\\n\\nend' >&2"));
         script.lines = Some(sender);
-        let started = Instant::now();
         let running = {
             let session = session.clone();
             tokio::spawn(async move {
@@ -170,7 +173,7 @@ async fn lines(session: &Shared) {
             })
         };
         assert_eq!(receiver.recv().await.unwrap(), "one");
-        assert!(started.elapsed() < Duration::from_millis(390), "lines come while it runs");
+        std::fs::write(&gate, "").unwrap();
         running.await.unwrap().unwrap();
         let mut rest = Vec::new();
         while let Some(line) = receiver.recv().await {
