@@ -37,7 +37,8 @@ pub fn ensure() -> Result<()> {
     // Another recipe or another cache is another mirror.
     let own = format!("{} {}", system.key, paths::cache()?.display());
     let found = podman::inspect(CONTAINER, "{{index .Config.Labels \"ksp.mirror\"}}")?;
-    if found.as_deref() != Some(&own) {
+    let state = podman::state(CONTAINER)?;
+    if found.as_deref() != Some(&own) || state.as_deref() == Some(podman::LOST) {
         podman::remove(CONTAINER)?;
         tell::say(format_args!("start the mirror at {ADDRESS}"));
         let files = format!("{}:/srv/files:ro", paths::cached("files")?.display());
@@ -51,7 +52,7 @@ pub fn ensure() -> Result<()> {
             address,
             &[&mounts[..], &["--rootfs", &tree, "/usr/local/bin/ksp-mirror"]].concat(),
         )?;
-    } else if podman::state(CONTAINER)?.as_deref() != Some("running") {
+    } else if state.as_deref() != Some("running") {
         tell::say("start the mirror again");
         podman(["start", CONTAINER])?.output()?;
     }

@@ -16,6 +16,17 @@ use crate::{paths, rootfs, tell, wait};
 const USERS: &[&str] = &["root", "ksp"];
 /// Folders that cannot be on an overlay.
 const VOLUMES: &[&str] = &["/var/lib/containerd", "/var/lib/containers", "/var/lib/kubelet", "/var/lib/etcd"];
+/// What a container that boots systemd needs. Podman's own `--systemd` would do the same, but on cgroups v1
+/// it also lays the machine's whole `name=systemd` hierarchy over the container's part of it: then all nodes
+/// are in one `/system.slice`, and one that goes down ends processes of the others.
+const SYSTEMD: &[&str] = &[
+    "--systemd=false",
+    "--tmpfs=/run:mode=755,exec",
+    "--tmpfs=/run/lock",
+    "--tmpfs=/tmp:exec",
+    "--env=container=podman",
+    "--stop-signal=SIGRTMIN+3",
+];
 /// A boot takes about three seconds; a busy machine takes longer.
 const BOOT: Duration = Duration::from_secs(120);
 
@@ -60,6 +71,10 @@ impl Node {
     pub fn ensure(&self) -> Result<()> {
         match self.state()?.as_deref() {
             Some("running") => self.ready(false),
+            Some(podman::LOST) => {
+                tell::say(format_args!("{} was ended from outside: it gets an empty disk", self.container()));
+                self.replace()
+            }
             Some(_) => self.start(),
             None => {
                 self.create()?;
@@ -150,7 +165,8 @@ impl Node {
         let labels = [format!("ksp.scenario={}", self.scenario), format!("ksp.node={}", self.name)];
         let tree = format!("{}:O", system.path.display());
         let mut arguments = vec!["--hostname", &self.name, "--label", &labels[0], "--label", &labels[1]];
-        arguments.extend(["--privileged", "--systemd=always", "--cgroupns=private"]);
+        arguments.extend(["--privileged", "--cgroupns=private"]);
+        arguments.extend(SYSTEMD);
         arguments.extend(VOLUMES.iter().flat_map(|volume| ["--volume", volume]));
         arguments.extend(["--rootfs", &tree, "/sbin/init"]);
         podman::create(&self.container(), self.address, &arguments)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::IpAddr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::process::{Run, run};
 use crate::{lock, paths};
@@ -52,9 +52,29 @@ pub fn remove_network() -> Result<()> {
     Ok(())
 }
 
-/// A container's state (`running`, `exited`, …); nothing when there is none.
+/// What Podman says of a container whose processes were all ended from outside, its monitor with them.
+/// Nobody told Podman, so that it takes the container for a running one: it can only be removed.
+pub const LOST: &str = "lost";
+
+/// A container's state (`running`, `exited`, [`LOST`], …); nothing when there is none.
 pub fn state(container: &str) -> Result<Option<String>> {
-    inspect(container, "{{.State.Status}}")
+    let Some(seen) = inspect(container, "{{.State.Status}} {{.State.ConmonPid}} {{.ID}}")? else {
+        return Ok(None);
+    };
+    let [status, monitor, id] = seen.split_whitespace().collect::<Vec<_>>()[..] else {
+        bail!("podman describes {container} as {seen:?}");
+    };
+    // Only the monitor's command line tells it from a later process with the same number.
+    let command = fs::read(format!("/proc/{monitor}/cmdline")).unwrap_or_default();
+    let watched = String::from_utf8_lossy(&command).contains(id);
+    Ok(Some(known_state(status, watched).to_owned()))
+}
+
+fn known_state(status: &str, watched: bool) -> &str {
+    match status {
+        "running" | "stopping" | "paused" if !watched => LOST,
+        status => status,
+    }
 }
 
 /// A value of a container; nothing when there is no such container.
@@ -94,4 +114,17 @@ pub fn labelled(label: &str) -> Result<Vec<String>> {
     let filter = format!("label={label}");
     let names = podman(["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"])?.output()?;
     Ok(names.lines().map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_runs_without_a_monitor() {
+        assert_eq!(known_state("running", true), "running");
+        assert_eq!(known_state("running", false), LOST);
+        assert_eq!(known_state("stopping", false), LOST);
+        assert_eq!(known_state("exited", false), "exited");
+    }
 }

@@ -53,7 +53,7 @@ fn all_of(module: &str, listed: &str) -> Result<f64> {
 
 fn tests(arguments: &[&str]) -> Run {
     run("cargo")
-        .args(["test", "--quiet", "--package", "ksp", "--lib", "--", "--ignored"])
+        .args(["test", "--quiet", "--workspace", "--lib", "--", "--ignored"])
         .args(arguments)
         .dir(paths::root())
         .deadline(LONGEST)

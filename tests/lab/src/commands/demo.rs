@@ -26,9 +26,10 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
-/// The program under test.
+/// The program under test. Built with the features that the whole workspace asks of its dependencies, as the tests
+/// are: wasmtime is compiled once and not twice.
 pub(super) fn build_ksp() -> Result<()> {
     tell::timed("build ksp", || {
-        program("cargo").args(["build", "--package", "ksp"]).dir(paths::root()).deadline(3600).shown()
+        program("cargo").args(["build", "--workspace", "--bin", "ksp"]).dir(paths::root()).deadline(3600).shown()
     })
 }

@@ -6,8 +6,8 @@ use crate::build::{self, Wanted};
 use crate::process::run as program;
 use crate::{mirror, paths, tell};
 
-/// Tests that need real nodes are `#[ignore]`d in this package.
-const NODE_TESTS: &str = "ksp-tests";
+/// Tests that need real nodes are `#[ignore]`d in this test program.
+const NODE_TESTS: &str = "e2e";
 
 pub(super) fn run(nodes: bool) -> Result<()> {
     // Ordinary tests run a real API server, too.
@@ -20,7 +20,7 @@ pub(super) fn run(nodes: bool) -> Result<()> {
         super::demo::build_ksp()?;
         cargo(
             "tests with real nodes",
-            &["test", "--package", NODE_TESTS, "--", "--ignored", "--test-threads=1"],
+            &["test", "--workspace", "--test", NODE_TESTS, "--", "--ignored", "--test-threads=1"],
             5400,
         )?;
     }
