@@ -94,6 +94,20 @@ impl From<Vec<Value>> for Content<'_> {
     }
 }
 
+impl Blob {
+    /// All of it, as text.
+    ///
+    /// # Errors
+    /// It is no UTF-8.
+    pub fn text(&self) -> Result<String, Error> {
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < self.size() {
+            bytes.extend(self.read(bytes.len() as u64, 1 << 20)?);
+        }
+        String::from_utf8(bytes).map_err(|error| Error::invalid("blob", error.to_string()))
+    }
+}
+
 /// Anything serialisable as indented JSON text with a line end, keys in the order of the struct.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use base64::prelude::*;
 use serde_json::{Value, json};
 
 use crate::{Context, Node, Op, Result, Secret, Spec, argv};
@@ -148,9 +149,28 @@ pub fn bootstrap_tokens() -> Value {
     }])
 }
 
-/// `discovery` of a `JoinConfiguration`: the cluster's authority is pinned, always.
-pub fn discovery(endpoint: &str, ca_hash: &str) -> Value {
-    json!({ "bootstrapToken": { "apiServerEndpoint": endpoint, "token": TOKEN, "caCertHashes": [ca_hash] } })
+/// Where a node that joins reads [`discovery_file`].
+pub const DISCOVERY: &str = "/etc/kubernetes/discovery.conf";
+
+/// Says where the API is and which authority vouches for it: a kubeconfig without credentials. With the authority itself in hand
+/// a node trusts no answer of the network, and needs not wait until the controller manager has signed `cluster-info` for a token.
+///
+/// `authority` is its certificate as PEM.
+pub fn discovery_file(endpoint: &str, authority: &str) -> String {
+    documents(&[json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        // kubeadm takes the cluster without a name when there is no context.
+        "clusters": [{ "name": "", "cluster": {
+            "server": format!("https://{endpoint}"),
+            "certificate-authority-data": BASE64_STANDARD.encode(authority),
+        } }],
+    })])
+}
+
+/// `discovery` of a `JoinConfiguration`, for a node that has [`DISCOVERY`].
+pub fn discovery() -> Value {
+    json!({ "file": { "kubeConfigPath": DISCOVERY }, "tlsBootstrapToken": TOKEN })
 }
 
 /// `nodeRegistration` of a node; `ignored` names preflight checks of kubeadm to let pass.
@@ -175,9 +195,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_join_pins_the_authority() {
-        let text = documents(&[discovery("10.0.0.1:6443", "sha256:ab")]);
-        assert!(text.contains("\"sha256:ab\""), "{text}");
+    fn a_join_trusts_the_authority_and_nothing_else() {
+        let text = discovery_file("10.0.0.1:6443", "-----BEGIN");
+        assert!(text.contains("\"https://10.0.0.1:6443\"") && text.contains("\"LS0tLS1CRUdJTg==\""), "{text}");
+        let text = documents(&[discovery()]);
         assert!(!text.contains("unsafeSkipCAVerification"), "{text}");
     }
 }

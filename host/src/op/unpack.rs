@@ -239,18 +239,24 @@ e=$( { mkdir -- "$w" "$x" && : > "$t"; } 2>&1 ) || ksp_failed "$d" "$e"
 // What tar itself refuses or mends differs from version to version, so names and types are looked at first.
 const EXTRACT: &str = r#"umask 022
 refuse() { echo "$what: $1" >&2; exit 44; }
-z=
-case $(head -c 2 "$t" | od -A n -t x1) in *'1f 8b'*) z=z;; esac
-e=$( { tar -t${z}f "$t" > "$w/names" && tar -tv${z}f "$t" > "$w/listing"; } 2>&1 ) || {
+case $(head -c 2 "$t" | od -A n -t x1) in *'1f 8b'*)
+  # Once, and not for each look that tar takes.
+  e=$( { gzip -dc < "$t" > "$w/plain"; } 2>&1 ) || {
+    case $e in *'No space left'*|*'quota exceeded'*) ksp_failed "$d" "$e";; esac
+    refuse "not a tar or tar.gz archive: $(printf '%s\n' "$e" | head -n 1)"
+  }
+  mv -f -- "$w/plain" "$t";;
+esac
+e=$( { tar -tf "$t" > "$w/names" && tar -tvf "$t" > "$w/listing"; } 2>&1 ) || {
   case $e in *'No space left'*) ksp_failed "$d" "$e";; esac
-  refuse "not a tar or tar.gz archive: $(printf '%s\n' "$e" | tail -n 1)"
+  refuse "not a tar or tar.gz archive: $(printf '%s\n' "$e" | head -n 1)"
 }
 [ "$(wc -l < "$w/names")" -le 100000 ] || refuse 'more than 100000 members'
 bad=$(grep -m 1 -E '^/|(^|/)\.\.(/|$)' "$w/names") && refuse "member $bad would end outside"
 bad=$(cut -c 1 "$w/listing" | sort -u | tr -d 'dl\n-')
 [ -z "$bad" ] || refuse "members of type $bad (hard link, device or the like)"
 bad=$(grep -m 1 -E '^l.* -> /' "$w/listing") && refuse "link to an absolute path: ${bad##*[0-9] }"
-e=$(cd "$x" && tar -x${z}f "$t" --no-same-owner --no-same-permissions 2>&1) || {
+e=$(cd "$x" && tar -xf "$t" --no-same-owner --no-same-permissions 2>&1) || {
   case $e in *'No space left'*|*'quota exceeded'*|*'Wrote only'*) ksp_failed "$d" "$e
 No space left";; esac
   refuse "cannot be unpacked: $(printf '%s\n' "$e" | head -n 1)"
@@ -319,7 +325,8 @@ old=
 if [ -r "$m" ]; then old=$("#,
     names!(),
     r#"); fi
-sync -f -- "$w"
+# These files and not the whole file system: others may have much to write.
+e=$(find "$x" -type f -exec sync -- {} + 2>&1) || ksp_failed "$d" "$e"
 # Its exit status is the loop's: a redirection keeps it in this shell.
 (cd "$x" && find . -type d | LC_ALL=C sort) > "$w/folders"
 while IFS= read -r folder; do

@@ -88,11 +88,7 @@ impl Stage for Containerd {
         let binaries =
             plan.unpack(&nodes, "/usr/local", &cx.release("containerd", &self.version)?, 0, &members);
         plan.install(&nodes, "/usr/local/sbin/runc", &cx.release("runc", &self.runc)?).mode(0o755);
-        plan.unpack(&nodes, "/opt/cni/bin", &cx.release("cni-plugins", &self.cni_plugins)?, 0, &[]);
         plan.unpack(&nodes, "/usr/local/bin", &cx.release("crictl", &self.crictl)?, 0, &["crictl"]);
-        if !self.nerdctl.is_empty() {
-            plan.unpack(&nodes, "/usr/local/bin", &cx.release("nerdctl", &self.nerdctl)?, 0, &["nerdctl"]);
-        }
 
         // Read by containerd at each pull: no restart.
         for (registry, mirror) in &cx.spec()?.mirrors.images {
@@ -122,7 +118,13 @@ impl Stage for Containerd {
             restart = restart.on_change(proxy);
         }
         drop(restart);
-        plan.service(&nodes, "containerd.service");
+        // Images are pulled while the rest of this stage goes on.
+        plan.service(&nodes, "containerd.service").provides("runtime");
+
+        plan.unpack(&nodes, "/opt/cni/bin", &cx.release("cni-plugins", &self.cni_plugins)?, 0, &[]);
+        if !self.nerdctl.is_empty() {
+            plan.unpack(&nodes, "/usr/local/bin", &cx.release("nerdctl", &self.nerdctl)?, 0, &["nerdctl"]);
+        }
         plan.image(&nodes, &self.sandbox_image);
 
         cx.publish("cri-socket", SOCKET)

@@ -60,7 +60,7 @@ fn cluster(stage: &ControlPlane, spec: &Spec, nodes: &Nodes) -> Value {
         "imageRepository": repository(stage),
         "networking": { "podSubnet": spec.pod_cidr, "serviceSubnet": spec.service_cidr, "dnsDomain": spec.dns_domain },
         "apiServer": { "certSANs": sans(stage, spec, nodes), "extraArgs": flags(&stage.api_server) },
-        "controllerManager": { "extraArgs": flags(&stage.controller_manager) },
+        "controllerManager": { "extraArgs": flags(&controller_manager(stage)) },
         "scheduler": { "extraArgs": flags(&stage.scheduler) },
         "etcd": { "local": { "dataDir": "/var/lib/etcd", "extraArgs": flags(&stage.etcd) } },
         // Their stages own them; kubeadm must not bring them back at an upgrade.
@@ -83,6 +83,16 @@ fn kubelet(stage: &ControlPlane) -> Value {
     kubelet
 }
 
+/// With its own default of 20 requests a second the controller manager takes five seconds to start its controllers, each time it
+/// becomes the leader; nothing in the cluster moves until then.
+fn controller_manager(stage: &ControlPlane) -> BTreeMap<String, String> {
+    let defaults = [("kube-api-qps", "100"), ("kube-api-burst", "200")];
+    let mut flags: BTreeMap<String, String> =
+        defaults.map(|(flag, value)| (flag.to_owned(), value.to_owned())).into();
+    flags.extend(stage.controller_manager.clone());
+    flags
+}
+
 /// For `kubeadm init` on the first control plane.
 pub fn init(stage: &ControlPlane, spec: &Spec, nodes: &Nodes, first: &Node, cri_socket: &str) -> String {
     let init = json!({
@@ -96,11 +106,11 @@ pub fn init(stage: &ControlPlane, spec: &Spec, nodes: &Nodes, first: &Node, cri_
 }
 
 /// For `kubeadm join` of a further control plane: the authorities are in place, so no certificate key is needed.
-pub fn join(stage: &ControlPlane, node: &Node, first: &Node, ca_hash: &str, cri_socket: &str) -> String {
+pub fn join(stage: &ControlPlane, node: &Node, cri_socket: &str) -> String {
     kubeadm::documents(&[json!({
         "apiVersion": API_VERSION,
         "kind": "JoinConfiguration",
-        "discovery": kubeadm::discovery(&with_port(&first.address, API_PORT), ca_hash),
+        "discovery": kubeadm::discovery(),
         "nodeRegistration": registration(stage, node, cri_socket),
         "controlPlane": { "localAPIEndpoint": { "advertiseAddress": node.address, "bindPort": API_PORT } },
     })])

@@ -60,10 +60,14 @@ impl ControlPlane {
         let plan = cx.plan();
         let token = Token::ephemeral(cx, "join")?;
         let mint = token.mint(cx, &spec, first)?.after(init);
-        let ca_hash = authorities::cluster(cx)?.public_key_hash();
+        let discovery = kubeadm::discovery_file(
+            &config::with_port(&first.address, config::API_PORT),
+            &authorities::cluster(cx)?.certificate().text()?,
+        );
+        plan.file(others, kubeadm::DISCOVERY, discovery);
         let mut before = mint.clone();
         for node in others {
-            let document = config::join(self, node, first, &ca_hash, cri_socket);
+            let document = config::join(self, node, cri_socket);
             let join = plan
                 .exec(node, ["kubeadm", "join", "--config=/dev/stdin"])
                 .summary("join the control plane with kubeadm")
@@ -129,7 +133,7 @@ impl Stage for ControlPlane {
             nodes.iter().map(|node| config::with_port(&node.address, config::API_PORT)).collect();
         cx.publish("endpoints", serde_json::to_string(&endpoints)?)?;
         cx.publish("authority", authorities::CLUSTER)?;
-        cx.publish("ca-hash", authorities::cluster(cx)?.public_key_hash())?;
+        cx.publish("authority-certificate", authorities::cluster(cx)?.certificate().text()?)?;
         cx.publish("first", &first.name)
     }
 }

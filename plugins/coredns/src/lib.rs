@@ -16,7 +16,7 @@ pub struct CoreDns {
     pub replicas: u32,
     /// Where names outside the cluster are asked for: addresses, or a file with `nameserver` lines.
     pub upstream: Vec<String>,
-    /// Seconds that answers are kept.
+    /// Seconds that answers of the upstream are kept.
     pub cache_seconds: u32,
 }
 

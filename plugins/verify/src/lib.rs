@@ -23,7 +23,9 @@ impl Default for Verify {
 /// Where its pods live: a namespace of its own would take seconds to go away.
 const NAMESPACE: &str = "kube-system";
 
-const STATIC_PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+/// What a control plane runs beside its API server: name, port on loopback, path that anybody may ask for its health.
+const COMPONENTS: [(&str, u16, &str); 2] =
+    [("controller manager", 10257, "/healthz"), ("scheduler", 10259, "/livez")];
 
 impl Verify {
     fn deadline(&self) -> Duration {
@@ -46,9 +48,21 @@ impl Verify {
                 .wait_for(node, ready, self.deadline())
                 .summary("the API server of this node is ready")
                 .gate();
-            for pod in STATIC_PODS {
-                let pod = format!("pod/{pod}-{}", node.name);
-                cx.plan().kube_wait(pod, NAMESPACE, "condition=Ready", self.deadline()).gate();
+            // Asked directly: the kubelet calls a static pod ready only ten seconds and more after it is.
+            for (name, port, path) in COMPONENTS {
+                let healthy = argv![
+                    "kubectl",
+                    "--kubeconfig=/etc/kubernetes/admin.conf",
+                    format!("--server=https://127.0.0.1:{port}"),
+                    "--insecure-skip-tls-verify",
+                    "--request-timeout=5s",
+                    "get",
+                    format!("--raw={path}"),
+                ];
+                cx.plan()
+                    .wait_for(node, healthy, self.deadline())
+                    .summary(format!("the {name} of this node is healthy"))
+                    .gate();
             }
         }
     }

@@ -17,7 +17,8 @@ const JOINED: &str = "/etc/kubernetes/kubelet.conf";
 /// What the stages before this one have published.
 struct Upstream {
     cri_socket: String,
-    ca_hash: String,
+    /// The certificate of the API server's authority.
+    authority: String,
     /// A control plane that can mint tokens.
     first: String,
 }
@@ -34,21 +35,36 @@ impl Upstream {
         };
         Ok(Self {
             cri_socket: output("runtime", "cri-socket")?,
-            ca_hash: output("api", "ca-hash")?,
+            authority: output("api", "authority-certificate")?,
             first: output("api", "first")?,
         })
     }
 }
 
 impl Workers {
-    fn join_document(&self, spec: &Spec, node: &Node, upstream: &Upstream) -> String {
+    fn join_document(&self, node: &Node, upstream: &Upstream) -> String {
         kubeadm::documents(&[json!({
             "apiVersion": kubeadm::API_VERSION,
             "kind": "JoinConfiguration",
-            "discovery": kubeadm::discovery(&spec.endpoint, &upstream.ca_hash),
+            "discovery": kubeadm::discovery(),
             "nodeRegistration": kubeadm::registration(node, &upstream.cri_socket, &self.ignore_preflight_errors),
         })])
     }
+}
+
+/// Waits until the controller manager has begun to work: it makes this ConfigMap, and it signs the certificates of kubelets. A kubelet
+/// that starts before that is refused by the API again and again, and its first pods come late because it asks less and less often.
+fn controllers_run(cx: &Context, on: &Node) -> Op {
+    let argv = argv![
+        "kubectl",
+        "--kubeconfig=/etc/kubernetes/admin.conf",
+        "--namespace=kube-system",
+        "wait",
+        "--for=create",
+        "configmap/kube-root-ca.crt",
+        "--timeout=120s",
+    ];
+    cx.plan().exec(on, argv).summary("wait for the controller manager").timeout(Duration::from_secs(150))
 }
 
 impl Stage for Workers {
@@ -70,15 +86,23 @@ impl Stage for Workers {
             ));
         };
         let mint = token.mint(cx, &spec, minting)?;
+        plan.file(
+            &workers,
+            kubeadm::DISCOVERY,
+            kubeadm::discovery_file(&spec.endpoint, &upstream.authority),
+        );
+        let controllers = controllers_run(cx, minting).after(&mint);
         for node in &workers {
             let join = plan
                 .exec(node, ["kubeadm", "join", "--config=/dev/stdin"])
                 .summary("join the cluster with kubeadm")
-                .stdin_secret(&token.put_into(cx, &self.join_document(&spec, node, &upstream))?)
+                .stdin_secret(&token.put_into(cx, &self.join_document(node, &upstream))?)
                 .creates(JOINED)
                 .timeout(Duration::from_secs(300))
-                .after(&mint);
+                .after(&mint)
+                .after(&controllers);
             mint.clone().only_for(&join);
+            controllers.clone().only_for(&join);
             if !node.labels.is_empty() || !node.taints.is_empty() {
                 let labels = node.labels.iter().map(|(key, value)| format!("{key}={value}"));
                 plan.kube_node(node, labels, node.taints.clone()).after(&join);

@@ -166,7 +166,7 @@ async fn hostile_archives_are_refused_whole() {
         ("mknod a c 1 3; tar -cf \"$1\" a", "members of type c"),
         ("echo x > \"$(printf 'a\\nb')\"; tar -cf \"$1\" .", "control characters"),
         ("seq 1000 > \"$1\"", "not a tar"),
-        ("echo short > \"$1\"", "no members are left"),
+        ("echo short > \"$1\"", "not a tar"),
         ("dd if=/dev/urandom bs=1k count=9 > a 2>/dev/null; tar -cf all a; head -c 5000 all > \"$1\"", ""),
     ] {
         let bytes = archive(make);

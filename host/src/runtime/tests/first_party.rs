@@ -32,6 +32,7 @@ fn plans_are_as_they_were() {
             settings.set_omit_expression(true);
             // Authorities are made by the host, another one each time.
             settings.add_filter(r"(?s)-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", "(PEM)");
+            settings.add_filter(r#""LS0tLS1CRUdJTi[A-Za-z0-9+/=]+""#, "\"(PEM, base64)\"");
             settings.add_filter(r"sha256:[0-9a-f]{64}", "(digest)");
             settings.add_filter(r"\b[0-9a-f]{64}\b", "(digest)");
             // Twice: the same input, the same plan.

@@ -36,10 +36,8 @@ pull() { printf '%s\n' "${@:2}" | on "$1" 'timeout 200 xargs -n 1 -P 5 crictl pu
 
 network() {
     local net='{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan","Port":8472}}'
-    sed -e '/{% if interface %}/,/{% endif %}/d' -e "s#{{ network | tojson }}#'$net'#" \
-        -e "s#{{ cni_image }}#docker.io/flannel/flannel-cni-plugin:v1.7.1-flannel1#" \
-        -e "s#{{ image }}#docker.io/flannel/flannel:v$flannel#" \
-        -e "s#{{ api_host | tojson }}#\"$cp\"#" -e "s#{{ api_port }}#6443#" "$flannel_yaml" |
+    sed -e "s#[$]network#'$net'#; s#[$]cni_image#docker.io/flannel/flannel-cni-plugin:v1.7.1-flannel1#" \
+        -e "s#[$]image#docker.io/flannel/flannel:v$flannel#; s#[$]api_host#\"$cp\"#" "$flannel_yaml" |
         on "$cp" 'cat > /root/flannel.yaml; timeout 180 sh -c "until kubectl --kubeconfig /etc/kubernetes/super-admin.conf \
             apply -f /root/flannel.yaml; do sleep 0.5; done" >/dev/null 2>&1'
     step 'Flannel applied'

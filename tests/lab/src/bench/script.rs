@@ -13,6 +13,7 @@ use crate::{mirror, paths};
 
 const KUBEADM: &str = include_str!("kubeadm.sh");
 const NODE: &str = include_str!("node.sh");
+const FLANNEL: &str = include_str!("flannel.yaml");
 
 /// `timeout` ends the script and all that it has started; what waits for that waits a little longer.
 const LONGEST: Duration = Duration::from_secs(900);
@@ -34,6 +35,8 @@ pub fn run(nodes: &Scenario) -> Result<(Duration, String)> {
     let (script, node_script) = (folder.join("kubeadm.sh"), folder.join("node.sh"));
     fs::write(&script, KUBEADM)?;
     fs::write(&node_script, NODE)?;
+    let flannel = folder.join("flannel.yaml");
+    fs::write(&flannel, FLANNEL)?;
     let (first, others) = nodes.nodes.split_first().context("the scenario has no nodes")?;
     let workers: Vec<String> = others.iter().map(|node| node.address.to_string()).collect();
 
@@ -47,7 +50,7 @@ pub fn run(nodes: &Scenario) -> Result<(Duration, String)> {
         .env("workers", workers.join(" "))
         .env("files", mirror::files())
         .env("registry", mirror::registry())
-        .env("flannel_yaml", paths::root().join("plugins/flannel/assets/flannel.yaml"))
+        .env("flannel_yaml", flannel)
         .env("node_sh", node_script)
         .env("arch", paths::arch());
     for (component, variable) in VERSIONS {
