@@ -197,7 +197,10 @@ mod tests {
     #[test]
     fn a_join_trusts_the_authority_and_nothing_else() {
         let text = discovery_file("10.0.0.1:6443", "-----BEGIN");
-        assert!(text.contains("\"https://10.0.0.1:6443\"") && text.contains("\"LS0tLS1CRUdJTg==\""), "{text}");
+        assert!(
+            text.contains("\"https://10.0.0.1:6443\"") && text.contains("\"LS0tLS1CRUdJTg==\""),
+            "{text}"
+        );
         let text = documents(&[discovery()]);
         assert!(!text.contains("unsafeSkipCAVerification"), "{text}");
     }

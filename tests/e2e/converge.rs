@@ -51,11 +51,17 @@ fn three_machines_become_a_cluster_and_stay_as_they_are() -> Result<()> {
 }
 
 fn a_lost_worker_is_reported(lab: &Lab) -> Result<()> {
-    lab.on("w2", "systemctl stop ssh")?;
+    let w2 = lab.scenario.node("w2")?;
+    w2.kill()?;
     let lost = lab.ksp(&["up", "--yes"]);
-    lab.on("w2", "systemctl start ssh")?;
-    lost?.expect(1)?.says("w2")?;
+    let others = lab.kubectl("wait --for=condition=Ready node/cp1 node/w1 --timeout=10s");
+    w2.start()?;
+    lost?.expect(1)?.says("w2")?.says("cannot be reached")?;
+    // Power loss of one machine is no business of the others.
+    others?;
+    // It comes back by itself; the gate runs again, because the last run did not end well.
     lab.ksp(&["up", "--yes"])?.expect(0)?;
+    lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
     Ok(())
 }
 

@@ -21,7 +21,7 @@ fn a_run_that_was_killed_comes_to_the_same_end() -> Result<()> {
         lab.ksp(&["unlock", &run])?.expect(0)?;
     }
     // This time nobody unlocks: the lock expires by itself.
-    lab.kill_in("workers", "exec:kubeadm join", Duration::from_millis(1500))?;
+    lab.kill_in("workers", "exec:kubeadm join", Duration::from_millis(700))?;
     lab.ksp(&["up", "--yes", "--lock-timeout=2m"])?.expect(0)?.says("Cluster pair is ready")?;
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
     let ready = lab.kubectl("wait --for=condition=Ready node --all --timeout=10s")?;

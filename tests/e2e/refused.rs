@@ -1,4 +1,4 @@
-//! Refusals: clear, with the right exit code, and nothing half-written.
+//! Refusals and failures: clear, with the right exit code, and nothing half-written.
 
 use std::fs;
 use std::time::Duration;
@@ -9,10 +9,11 @@ use crate::support::{Lab, wait};
 
 #[test]
 #[ignore = "needs nodes: `cargo lab test`"]
-fn bad_keys_bad_files_and_second_runs_are_refused() -> Result<()> {
+fn bad_keys_bad_files_full_disks_and_second_runs_are_refused() -> Result<()> {
     let lab = Lab::fresh("single")?;
     a_changed_host_key_stops_everything(&lab)?;
     a_file_with_another_checksum_is_not_used(&lab)?;
+    a_full_disk_is_named(&lab)?;
     a_second_run_at_the_same_time_is_refused(&lab)
 }
 
@@ -40,6 +41,18 @@ fn a_file_with_another_checksum_is_not_used(lab: &Lab) -> Result<()> {
     failed?.expect(1)?.says("checksum")?.says("runc")?;
     let left = lab.on("cp1", "ls /usr/local/sbin; find / -xdev -name '*ksp-tmp*' -not -path '/proc/*'")?;
     ensure!(left.is_empty(), "left over: {left}");
+    Ok(())
+}
+
+/// `/usr/local` has room for containerd's archive, but not for what is in it.
+fn a_full_disk_is_named(lab: &Lab) -> Result<()> {
+    lab.on("cp1", "mount -t tmpfs -o size=48m tmpfs /usr/local && mkdir /usr/local/bin /usr/local/sbin")?;
+    let failed = lab.ksp(&["up", "--yes"])?.expect(1)?;
+    let left =
+        lab.on("cp1", "find /usr/local -name '*ksp-tmp*'; ls /usr/local/bin/containerd 2>&1 || true")?;
+    lab.on("cp1", "umount /usr/local")?;
+    failed.says("ksp::op::disk-full")?.says("cp1")?.says("/usr/local")?;
+    ensure!(left.contains("No such file") && left.lines().count() == 1, "left over: {left}");
     Ok(())
 }
 

@@ -86,11 +86,7 @@ impl Stage for Workers {
             ));
         };
         let mint = token.mint(cx, &spec, minting)?;
-        plan.file(
-            &workers,
-            kubeadm::DISCOVERY,
-            kubeadm::discovery_file(&spec.endpoint, &upstream.authority),
-        );
+        plan.file(&workers, kubeadm::DISCOVERY, kubeadm::discovery_file(&spec.endpoint, &upstream.authority));
         let controllers = controllers_run(cx, minting).after(&mint);
         for node in &workers {
             let join = plan

@@ -1,4 +1,6 @@
-//! The library's own measurements: ignored tests called `measure…` that print `ratio N`.
+//! The library's own measurements: ignored tests called `measure…` that print `ratio N` or `took N ms`.
+
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -9,45 +11,60 @@ use crate::{paths, tell};
 /// Compiling the library's tests for the first time takes long.
 const LONGEST: u64 = 3600;
 
-/// The module that measures → what its ratio is.
-const MODULES: &[(&str, &str)] = &[
-    ("transport::", "scripts over one connection, ksp / raw shell"),
-    ("runtime::", "plugins, warm loading"),
+/// What is measured, and what it should be at most.
+enum Wanted {
+    /// Printed as `ratio N`.
+    Ratio(f64),
+    /// Printed as `took N ms`.
+    Millis(u64),
+}
+
+/// The module that measures, what its figure is, what it should be.
+const MODULES: &[(&str, &str, Wanted)] = &[
+    ("transport::", "scripts over one connection, ksp / raw shell", Wanted::Ratio(1.3)),
+    ("runtime::", "all plugins of a cluster, warm loading", Wanted::Millis(20)),
 ];
 
 /// Adds a row for each; one that cannot be measured says why.
 pub fn measure(table: &mut Table) {
     let listed = tell::timed("find the library's measurements", || tests(&["--list"]).output());
-    for (module, what) in MODULES {
+    for (module, what, wanted) in MODULES {
+        let word = match wanted {
+            Wanted::Ratio(_) => "ratio",
+            Wanted::Millis(_) => "took",
+        };
         let figure = match &listed {
-            Ok(listed) => all_of(module, listed),
+            Ok(listed) => all_of(module, word, listed),
             Err(error) => Err(anyhow::anyhow!("{}", first_line(&format!("{error:#}")))),
         };
-        match figure {
-            Ok(ratio) => table.plain(what, format!("{ratio:.2}")),
-            Err(error) => table.missing(what, &first_line(&format!("{error:#}"))),
+        match (figure, wanted) {
+            (Ok(ratio), Wanted::Ratio(most)) => table.ratio(what, ratio, *most, ""),
+            (Ok(millis), Wanted::Millis(most)) => {
+                table.below(what, Duration::from_secs_f64(millis / 1e3), Duration::from_millis(*most));
+            }
+            (Err(error), _) => table.missing(what, &first_line(&format!("{error:#}"))),
         }
     }
 }
 
-/// The median of all ratios that a module's measurements print.
-fn all_of(module: &str, listed: &str) -> Result<f64> {
+/// The median of all figures that a module's measurements print after this word.
+fn all_of(module: &str, word: &str, listed: &str) -> Result<f64> {
     let names = names(module, listed);
     if names.is_empty() {
         bail!("no ignored test `measure…` below `{module}` in the library");
     }
-    let mut ratios = Vec::new();
+    let mut figures = Vec::new();
     for name in &names {
         let output = tell::timed(name, || tests(&["--nocapture", "--exact", name]).output())?;
-        for line in output.lines().filter(|line| ratio(line).is_some()) {
+        for line in output.lines().filter(|line| figure(word, line).is_some()) {
             tell::say(format_args!("  {line}"));
         }
-        ratios.extend(output.lines().filter_map(ratio));
+        figures.extend(output.lines().filter_map(|line| figure(word, line)));
     }
-    ratios.sort_by(f64::total_cmp);
-    match ratios.get(ratios.len() / 2) {
+    figures.sort_by(f64::total_cmp);
+    match figures.get(figures.len() / 2) {
         Some(middle) => Ok(*middle),
-        None => bail!("{} printed no `ratio N`", names.join(", ")),
+        None => bail!("{} printed no `{word} N`", names.join(", ")),
     }
 }
 
@@ -65,10 +82,10 @@ fn names(module: &str, listed: &str) -> Vec<String> {
     tests.filter(|path| path.starts_with(module) && measures(path)).map(str::to_owned).collect()
 }
 
-/// The number after the word `ratio`.
-fn ratio(line: &str) -> Option<f64> {
+/// The number after the word.
+fn figure(word: &str, line: &str) -> Option<f64> {
     let mut words = line.split(|c: char| c.is_whitespace() || ",:=".contains(c)).filter(|w| !w.is_empty());
-    words.find(|word| word.eq_ignore_ascii_case("ratio"))?;
+    words.find(|found| found.eq_ignore_ascii_case(word))?;
     words.next()?.trim_end_matches(['.', ';', ')']).parse().ok()
 }
 
@@ -81,11 +98,12 @@ mod tests_of_parsing {
     use super::*;
 
     #[test]
-    fn ratios_are_found_where_they_are() {
-        assert_eq!(ratio("raw 1.2ms ours 1.3ms each, ratio 1.08"), Some(1.08));
-        assert_eq!(ratio("test x ... Ratio: 0.5)"), Some(0.5));
-        assert_eq!(ratio("ratio unknown"), None);
-        assert_eq!(ratio("rational 3"), None);
+    fn figures_are_found_where_they_are() {
+        assert_eq!(figure("ratio", "raw 1.2ms ours 1.3ms each, ratio 1.08"), Some(1.08));
+        assert_eq!(figure("ratio", "test x ... Ratio: 0.5)"), Some(0.5));
+        assert_eq!(figure("ratio", "ratio unknown"), None);
+        assert_eq!(figure("ratio", "rational 3"), None);
+        assert_eq!(figure("took", "ten plugins, took 12.5 ms"), Some(12.5));
     }
 
     #[test]

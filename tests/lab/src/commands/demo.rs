@@ -30,6 +30,10 @@ pub(super) fn run() -> Result<()> {
 /// are: wasmtime is compiled once and not twice.
 pub(super) fn build_ksp() -> Result<()> {
     tell::timed("build ksp", || {
-        program("cargo").args(["build", "--workspace", "--bin", "ksp"]).dir(paths::root()).deadline(3600).shown()
+        program("cargo")
+            .args(["build", "--workspace", "--bin", "ksp"])
+            .dir(paths::root())
+            .deadline(3600)
+            .shown()
     })
 }
