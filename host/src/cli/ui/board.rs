@@ -10,6 +10,9 @@ use crate::event::{Event, Outcome, Stamped};
 /// How many lines of output are kept.
 const LOG_LINES: usize = 6;
 
+/// What a step does between two ops; long, when the next one needs another step.
+pub const OTHERS: &str = "waiting for other steps";
+
 /// Where a step is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
@@ -114,6 +117,7 @@ impl Board {
                 self.stage(stage).began.get_or_insert(now);
                 self.set(stage, node, Progress::Running { since: now, activity: String::new() });
             }
+            Event::OpFinished { stage, node, .. } => self.activity(stage, node, now, OTHERS.to_owned()),
             Event::OpStarted { stage, node, summary, .. } => self.activity(stage, node, now, summary.clone()),
             Event::StepWaiting { stage, node, waiting_for, reason } => {
                 let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };

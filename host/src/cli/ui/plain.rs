@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::board::Board;
+use super::board::{Board, OTHERS};
 use super::sanitize;
 use super::style::Palette;
 use super::text::{count, duration, pad};
@@ -98,7 +98,9 @@ impl Plain {
     /// Lines about steps that have been running for a while, called every [`HEARTBEAT_SECONDS`].
     pub fn heartbeat(&self, now: Timestamp) -> Vec<String> {
         let slow = |since: Timestamp| now.duration_since(since).as_secs_f64() >= HEARTBEAT_SECONDS;
-        let running = self.board.running().filter(|(_, _, since, _)| slow(*since));
+        // What only waits for another step is not what a reader waits for.
+        let running =
+            self.board.running().filter(|(_, _, since, activity)| slow(*since) && *activity != OTHERS);
         let line = |(stage, node, since, activity): (&str, Option<&str>, Timestamp, &str)| {
             let age = now.duration_since(since).as_secs_f64();
             let activity = if activity.is_empty() { String::new() } else { format!(": {activity}") };

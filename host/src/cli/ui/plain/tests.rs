@@ -28,6 +28,12 @@ fn lines(verbosity: i8) -> String {
     tell(4, Event::StepStarted { stage: stage.clone(), node: cp2.clone() });
     let summary = "run kubeadm init".to_owned();
     tell(4, Event::OpStarted { stage: stage.clone(), node: cp2.clone(), op: op.clone(), summary });
+    // Images pulled ahead on w2; the join waits for cp2, and says nothing of its own.
+    let w2 = Some("w2".to_owned());
+    let (pull, summary) = ("image:pause".to_owned(), "pull pause".to_owned());
+    tell(4, Event::OpStarted { stage: "workers".into(), node: w2.clone(), op: pull.clone(), summary });
+    let outcome = Outcome::Changed;
+    tell(5, Event::OpFinished { stage: "workers".into(), node: w2, op: pull, outcome, seconds: 1.0 });
     let (w1, outcome) = (Some("w1".to_owned()), Outcome::Changed);
     tell(15, Event::StepFinished { stage: "os-prepare".into(), node: w1, outcome, seconds: 11.8 });
     let (waiting_for, reason) = ("the API server".to_owned(), "503".to_owned());
