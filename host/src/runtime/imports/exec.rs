@@ -55,7 +55,7 @@ impl State {
             command.env.iter().map(|(name, value)| format!("{name}={}", quote::quote(value))).collect();
         let env = if env.is_empty() { String::new() } else { format!("env {} ", env.join(" ")) };
         let mut script =
-            Script::new(format!("{prelude}\n{env}{}", quote::command(&command.argv))).with_stdin(stdin);
+            Script::new(format!("{prelude}\nexec {env}{}", quote::command(&command.argv))).with_stdin(stdin);
         if command.timeout_ms > 0 {
             script = script.with_timeout(Duration::from_millis(command.timeout_ms.into()));
         }
