@@ -4,8 +4,10 @@
 //! Adding a kind: a file in `op/`, one line in [`teardown_script`], one function in `wit/` and in `runtime/imports/plan.rs`.
 
 pub mod absent;
+mod context;
 pub mod diff;
 pub mod directory;
+mod error;
 pub mod exec;
 pub mod fetch;
 pub mod file;
@@ -29,6 +31,9 @@ pub(crate) mod testing;
 pub mod unpack;
 pub mod wait_for;
 
+pub use context::{ApplyContext, FENCED_STATUS, NodeContext};
+pub use error::OpError;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -36,13 +41,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncRead;
 
-use crate::facts::Facts;
 use crate::kubernetes::Kubernetes;
-use crate::node::{Node, NodeId};
+use crate::node::NodeId;
 use crate::plugin::capability::Need;
-use crate::transport::{Output, Script, Session, Stdin, TransportError};
+use crate::transport::{Output, Stdin};
 
 /// What a probe says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,71 +80,6 @@ pub enum ChangeAction {
     Remove,
     /// A command runs.
     Run,
-}
-
-/// Why an op failed.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub struct OpError {
-    /// Stable: `ksp::op::checksum-mismatch`.
-    pub code: &'static str,
-    /// Lowercase phrase without a full stop.
-    pub message: String,
-    /// The command that was tried, secrets hidden.
-    pub command: Option<String>,
-    /// Last lines of its output.
-    pub tail: Vec<String>,
-    /// What to do.
-    pub hints: Vec<String>,
-    /// The same may succeed later.
-    pub retryable: bool,
-}
-
-impl OpError {
-    /// An error that another attempt will not cure.
-    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            command: None,
-            tail: Vec::new(),
-            hints: Vec::new(),
-            retryable: false,
-        }
-    }
-
-    /// A command that exited with a failure.
-    pub fn from_output(what: impl Into<String>, output: &Output) -> Self {
-        let mut error =
-            Self::new("ksp::op::command-failed", format!("{} (exit status {})", what.into(), output.status));
-        error.tail = output.tail(20);
-        error.retryable = true;
-        error
-    }
-
-    /// Adds advice.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
-        self
-    }
-}
-
-impl From<TransportError> for OpError {
-    fn from(error: TransportError) -> Self {
-        let code = match &error {
-            TransportError::OutcomeUnknown(_) => "ksp::transport::outcome-unknown",
-            TransportError::Timeout(_) => "ksp::transport::timeout",
-            TransportError::Unreachable { .. } => "ksp::transport::unreachable",
-            TransportError::HostKey { .. } => "ksp::transport::host-key",
-            TransportError::Authentication { .. } => "ksp::transport::authentication",
-            TransportError::Privilege { .. } => "ksp::transport::privilege",
-            TransportError::Other(_) => "ksp::transport::failed",
-        };
-        let mut mapped = Self::new(code, error.to_string());
-        mapped.retryable = matches!(error, TransportError::Timeout(_));
-        mapped
-    }
 }
 
 /// What a modifier said. Which of the kind-specific ones an op accepts, its [`NodeOp::accepts`] lists.
@@ -196,92 +134,6 @@ pub enum Venue {
     Node(NodeId),
     /// Through the Kubernetes API.
     Cluster,
-}
-
-/// What an op looks at on one node.
-#[derive(Debug, Clone, Copy)]
-pub struct NodeContext<'a> {
-    /// The node.
-    pub node: &'a Node,
-    /// Its facts.
-    pub facts: &'a Facts,
-    /// The stage the op belongs to: names files of its own.
-    pub stage: &'a str,
-    /// What the modifiers said.
-    pub modifiers: &'a Modifiers,
-}
-
-/// What an op works with when it takes effect on one node.
-pub struct ApplyContext<'a> {
-    /// The node, its facts, the modifiers.
-    pub at: NodeContext<'a>,
-    /// The connection.
-    pub session: &'a dyn Session,
-    /// Shell text in front of everything that changes something: refuses when the lease was lost, records intent.
-    pub prelude: &'a str,
-    /// Where lines of output go.
-    pub lines: tokio::sync::mpsc::UnboundedSender<String>,
-    /// Brings release files when a node cannot fetch them itself.
-    pub downloads: &'a crate::plugin::download::Downloads,
-}
-
-impl ApplyContext<'_> {
-    /// Runs something that changes the node.
-    ///
-    /// # Errors
-    /// Of the transport, or `ksp::lease::lost` when another run has taken over.
-    pub async fn mutate(&self, mut script: Script) -> Result<Output, OpError> {
-        script.text = format!("{}\n{}", self.prelude, script.text);
-        script.timeout = script.timeout.or(self.at.modifiers.timeout);
-        let output = self.session.run(script).await?;
-        refuse_when_fenced(output)
-    }
-
-    /// As [`Self::mutate`], on a channel of its own: for what takes long.
-    ///
-    /// # Errors
-    /// As [`Self::mutate`].
-    pub async fn mutate_aside(&self, mut script: Script) -> Result<Output, OpError> {
-        script.text = format!("{}\n{}", self.prelude, script.text);
-        script.timeout = script.timeout.or(self.at.modifiers.timeout);
-        script.lines = script.lines.or_else(|| Some(self.lines.clone()));
-        let output = self.session.run_aside(script).await?;
-        refuse_when_fenced(output)
-    }
-
-    /// As [`Self::mutate_aside`], with bulk data as standard input.
-    ///
-    /// # Errors
-    /// As [`Self::mutate`].
-    pub async fn mutate_feed(
-        &self,
-        mut script: Script,
-        source: &mut (dyn AsyncRead + Send + Unpin),
-    ) -> Result<Output, OpError> {
-        script.text = format!("{}\n{}", self.prelude, script.text);
-        script.timeout = script.timeout.or(self.at.modifiers.timeout);
-        let output = self.session.feed(script, source).await?;
-        refuse_when_fenced(output)
-    }
-
-    /// Shows a line to people.
-    pub fn say(&self, line: impl Into<String>) {
-        // Nobody listens any more: nothing is lost.
-        let _ = self.lines.send(line.into());
-    }
-}
-
-/// Exit status of a script whose run has lost its lease.
-pub const FENCED_STATUS: i32 = 97;
-
-fn refuse_when_fenced(output: Output) -> Result<Output, OpError> {
-    if output.status != FENCED_STATUS {
-        return Ok(output);
-    }
-    let mut error =
-        OpError::new("ksp::lease::lost", "another run has taken over this cluster; nothing was changed");
-    error.tail = output.tail(3);
-    Err(error.hint("look at it with `ksp status`, and start again when it has ended"))
 }
 
 /// Bytes of a file or of an object manifest.

@@ -19,12 +19,13 @@ use super::options::{Global, Kind};
 use super::signals::{self, Listening};
 use super::ui::ndjson::Ndjson;
 use super::ui::progress::Progress;
+use super::ui::report_view::short_path;
 use super::ui::{Ui, snippet};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Events, Sink};
 use crate::exec::Cancel;
 use crate::operations::context::Context;
-use crate::operations::up::version;
+use crate::operations::up::{Run, version};
 use crate::operations::{Class, Failure};
 use crate::paths::Paths;
 use crate::redact::Redactor;
@@ -44,6 +45,13 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 /// Writes results to standard output.
 fn print(ui: &Ui, text: &str) -> Result<(), Failure> {
     ui.out(text).map_err(|error| Failure::io("write to standard output", &error))
+}
+
+/// The id of a run that begins, and where its log is.
+fn say_run(ui: &Ui, run: &Run) {
+    let id = ui.err_palette.name(run.directory.id.as_str());
+    let log = ui.err_palette.name(&short_path(&run.directory.path));
+    ui.say(&format!("Run {id}   log {log}\n"));
 }
 
 /// A mistake in the arguments that clap cannot see.

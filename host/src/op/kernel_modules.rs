@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 
-use crate::op::sh::{self, Place};
+use crate::op::sh;
 use crate::op::{
     ApplyContext, Change, ChangeAction, LedgerEntry, NodeContext, NodeOp, OpError, Verdict, file,
 };
@@ -115,16 +115,7 @@ impl NodeOp for KernelModules {
         let path = Self::path(cx.at);
         let temp = sh::temporary(cx.at, self.kind(), &path);
         let load = format!("{}{STATE}set -- {}\n{LOAD}", sh::HEADER, command(&self.names));
-        let write = |loadable: bool| {
-            let content = self.content(loadable);
-            let sha256 = sh::sha256(content.as_bytes());
-            let place =
-                Place { path: &path, temp: &temp, mode: 0o644, owner: ("root", "root"), sha256: &sha256 };
-            place.script(&format!(
-                "e=$(printf %s {} 2>&1 > \"$t\") || ksp_failed \"$d\" \"$e\"",
-                quote(&content)
-            ))
-        };
+        let write = |loadable: bool| sh::place_text(&path, &temp, &self.content(loadable));
         let text = format!("{load}if [ $loadable = yes ]; then\n{}else\n{}fi\n", write(true), write(false));
         let output = cx.mutate(Script::new(text)).await?;
         if output.status == REFUSED {

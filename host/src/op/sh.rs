@@ -121,6 +121,13 @@ impl Place<'_> {
     }
 }
 
+/// A script that puts a short text in place: root's, 0644. `temp` as [`temporary`] makes it.
+pub fn place_text(path: &str, temp: &str, content: &str) -> String {
+    let sha256 = sha256(content.as_bytes());
+    let place = Place { path, temp, mode: 0o644, owner: ("root", "root"), sha256: &sha256 };
+    place.script(&format!("e=$(printf %s {} 2>&1 > \"$t\") || ksp_failed \"$d\" \"$e\"", quote(content)))
+}
+
 const BEGIN_PLACE: &str = r#"ksp_parent "$d"
 if [ -d "$p" ] && [ ! -L "$p" ]; then echo "$p is a directory" >&2; exit 31; fi
 trap 'rm -f -- "$t"' EXIT

@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 
-use crate::op::sh::{self, Place};
+use crate::op::sh;
 use crate::op::{
     ApplyContext, Change, ChangeAction, LedgerEntry, NodeContext, NodeOp, OpError, Verdict, diff, file,
 };
@@ -138,13 +138,10 @@ impl NodeOp for Sysctl {
 
     async fn apply(&self, cx: &ApplyContext<'_>) -> Result<(), OpError> {
         self.check()?;
-        let (path, content) = (Self::path(cx.at), self.content());
-        let temp = sh::temporary(cx.at, self.kind(), &path);
-        let sha256 = sh::sha256(content.as_bytes());
-        let place = Place { path: &path, temp: &temp, mode: 0o644, owner: ("root", "root"), sha256: &sha256 };
-        let fill = format!("e=$(printf %s {} 2>&1 > \"$t\") || ksp_failed \"$d\" \"$e\"", quote(&content));
+        let path = Self::path(cx.at);
+        let write = sh::place_text(&path, &sh::temporary(cx.at, self.kind(), &path), &self.content());
         // First what can be refused, then the file: a setting that does not exist must not be kept for the next boot.
-        let text = format!("{}set -- {}\n{SET}{}{OVERRULED}", sh::HEADER, self.words(), place.script(&fill));
+        let text = format!("{}set -- {}\n{SET}{write}{OVERRULED}", sh::HEADER, self.words());
         let output = cx.mutate(Script::new(text)).await?;
         if output.status == REFUSED {
             let message = output.tail(1).pop().unwrap_or_default();

@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use super::{Outcome, Setup, block_on, json, print, usage};
+use super::{Outcome, Setup, block_on, json, print, say_run, usage};
 use crate::cli::exit::Exit;
 use crate::cli::options::{Global, Kind, ManifestPath, StreamOutput};
-use crate::cli::ui::report_view::{self, Ending, Look, short_path};
+use crate::cli::ui::report_view::{self, Ending, Look};
 use crate::cli::ui::text::count;
 use crate::cli::ui::{Ui, reset_view};
 use crate::diagnostic::Diagnostic;
@@ -66,12 +66,7 @@ impl Arguments {
         }
         self.confirmed(ui, &survey, &cluster)?;
         let run = up::Run::begin(&setup.context, "reset", &survey.document(), &setup.journal)?;
-        let path = short_path(&run.directory.path);
-        ui.say(&format!(
-            "Run {}   log {}\n",
-            ui.err_palette.name(run.directory.id.as_str()),
-            ui.err_palette.name(&path)
-        ));
+        say_run(ui, &run);
         let listening = setup.listen()?;
         setup.progress.show();
         let applied = reset::execute(&setup.context, &mut survey, run.directory.id.as_str()).await;

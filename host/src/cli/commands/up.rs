@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Outcome, Setup, block_on, json, print, usage};
+use super::{Outcome, Setup, block_on, json, print, say_run, usage};
 use crate::cli::exit::Exit;
 use crate::cli::options::{Global, Kind, ManifestPath, StreamOutput, duration_argument};
 use crate::cli::ui::Ui;
 use crate::cli::ui::plan_view::{self, Selection};
-use crate::cli::ui::report_view::{self, Ending, Look, short_path};
+use crate::cli::ui::report_view::{self, Ending, Look};
 use crate::cli::ui::text::{count, duration};
 use crate::exec::RunReport;
 use crate::operations::plan::{self, Document};
@@ -76,12 +76,7 @@ impl Arguments {
             return Ok(Exit::Done);
         }
         let run = up::Run::begin(&setup.context, "up", &document, &setup.journal)?;
-        let path = short_path(&run.directory.path);
-        ui.say(&format!(
-            "Run {}   log {}\n",
-            ui.err_palette.name(run.directory.id.as_str()),
-            ui.err_palette.name(&path)
-        ));
+        say_run(ui, &run);
         let listening = setup.listen()?;
         setup.progress.show();
         let applied = run.apply(&mut prepared).await;
