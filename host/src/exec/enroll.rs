@@ -61,7 +61,7 @@ async fn introduce(engine: &Engine, member: &Member) -> Result<(), OpError> {
     let text = prelude::join(&[
         engine.fence.clone(),
         format!(
-            r#"umask 077; read -r ksp_m <{machine_id} || exit 1
+            r#"umask 077; ksp_m=$(cat {machine_id}) && [ -n "$ksp_m" ] || exit 1
 ksp_n={before}$ksp_m{after}
 ksp_o=; {{ IFS= read -r ksp_o <"$ksp_b/node.json"; }} 2>/dev/null
 [ "$ksp_o" = "$ksp_n" ] || {{ printf '%s\n' "$ksp_n" >"$ksp_b/.node.tmp" && mv -f "$ksp_b/.node.tmp" "$ksp_b/node.json"; }} || exit 1"#,

@@ -361,7 +361,7 @@ impl Callback for Quiet {
 pub fn layout(base: &std::path::Path) -> Layout {
     std::fs::create_dir_all(base).unwrap();
     let machine_id = base.join("machine-id");
-    std::fs::write(&machine_id, "00112233445566778899aabbccddeeff\n").unwrap();
+    std::fs::write(&machine_id, "00112233445566778899aabbccddeeff").unwrap();
     Layout {
         base: base.join("ksp").display().to_string(),
         proc: "/proc".into(),
