@@ -1,7 +1,7 @@
 //! Runs `ksp` against a scenario's nodes.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +14,13 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub struct Lab {
     pub scenario: Scenario,
     state: tempfile::TempDir,
+}
+
+/// A run that goes on.
+struct Up {
+    child: Child,
+    events: Lines<BufReader<ChildStdout>>,
+    run: String,
 }
 
 /// How a run ended.
@@ -85,15 +92,36 @@ impl Lab {
     /// Starts `ksp up` and kills it (-9) a moment after an op of this stage has started. The id of the run, which still holds the
     /// lock.
     pub fn kill_in(&self, stage: &str, op: &str, moment: Duration) -> Result<String> {
+        let mut up = self.up_until(stage, op)?;
+        std::thread::sleep(moment);
+        up.child.kill()?;
+        up.child.wait()?;
+        Ok(up.run)
+    }
+
+    /// Starts `ksp up`, asks it to end as soon as an op of this stage has started, and waits until it has. Its exit code.
+    pub fn terminate_in(&self, stage: &str, op: &str) -> Result<Option<i32>> {
+        let mut up = self.up_until(stage, op)?;
+        let sent = Command::new("kill").args(["-TERM", &up.child.id().to_string()]).status()?;
+        ensure!(sent.success(), "ksp had ended before it was asked to");
+        // It goes on writing events until then.
+        for line in up.events {
+            line?;
+        }
+        wait(&mut up.child, LONGEST)
+    }
+
+    /// Starts `ksp up` and reads its events until an op of this stage has started.
+    fn up_until(&self, stage: &str, op: &str) -> Result<Up> {
         let mut child = self
             .command(&["up", "--yes", "-o", "ndjson"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
-        let events = BufReader::new(child.stdout.take().context("no output")?);
+        let mut events = BufReader::new(child.stdout.take().context("no output")?).lines();
         let mut seen = Vec::new();
         let mut run = String::new();
-        for line in events.lines() {
+        while let Some(line) = events.next() {
             let line = line?;
             let event: serde_json::Value = serde_json::from_str(&line).with_context(|| line.clone())?;
             if event["type"] == "run_started" {
@@ -101,10 +129,7 @@ impl Lab {
             }
             let started = event["type"] == "op_started" && event["stage"] == stage;
             if started && event["op"].as_str().is_some_and(|key| key.starts_with(op)) {
-                std::thread::sleep(moment);
-                child.kill()?;
-                child.wait()?;
-                return Ok(run);
+                return Ok(Up { child, events, run });
             }
             seen.push(line);
         }
