@@ -11,6 +11,9 @@ use crate::{Context, Node, Op, Result, Secret, Spec, argv};
 /// The version of kubeadm's configuration that all supported releases read.
 pub const API_VERSION: &str = "kubeadm.k8s.io/v1beta4";
 
+/// Where every API server listens.
+pub const API_PORT: u16 = 6443;
+
 /// Stands for the token in a document until [`Token::put_into`].
 pub const TOKEN: &str = "@BOOTSTRAP-TOKEN@";
 

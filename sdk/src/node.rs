@@ -54,6 +54,14 @@ impl Deref for Node {
     }
 }
 
+impl NodeSpec {
+    /// Its address with a port, brackets around IPv6.
+    pub fn at_port(&self, port: u16) -> String {
+        let address = &self.address;
+        if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+    }
+}
+
 impl Node {
     /// The node of a number, as `run` and `teardown` are given.
     ///

@@ -62,16 +62,14 @@ impl NodeOp for Directory {
                 );
                 return Ok(Verdict::Change(Change { action: ChangeAction::Create, diff: vec![line] }));
             }
-            _ => return Err(in_the_way(&self.path)),
+            _ => return Err(sh::in_the_way(&self.path, "a directory")),
         };
         let mut diff = Vec::new();
-        if let Some(mode) = cx.modifiers.mode.filter(|mode| *mode != status.mode) {
-            diff.extend([format!("-mode {:04o}", status.mode), format!("+mode {mode:04o}")]);
+        if let Some(mode) = cx.modifiers.mode {
+            diff.extend(status.mode_diff(mode));
         }
-        if let Some((user, group)) =
-            cx.modifiers.owner.as_ref().filter(|(user, group)| !status.is_owned_by(user, group))
-        {
-            diff.extend([format!("-owner {}", status.owner()), format!("+owner {user}:{group}")]);
+        if let Some((user, group)) = &cx.modifiers.owner {
+            diff.extend(status.owner_diff(user, group));
         }
         if diff.is_empty() {
             return Ok(Verdict::Satisfied);
@@ -114,11 +112,6 @@ impl NodeOp for Directory {
             details: Default::default(),
         }]
     }
-}
-
-fn in_the_way(path: &str) -> OpError {
-    OpError::new("ksp::op::in-the-way", format!("{path} exists and is not a directory"))
-        .hint("move it away, or give the plugin another path")
 }
 
 /// Removes the directory when nothing is left in it: what is in it and is not in the ledger is not ksp's.

@@ -117,27 +117,16 @@ impl NodeOp for File {
                     let old = lines.next().map(decode).transpose()?;
                     diff = self.content_diff(old.as_deref(), status.size, sha256);
                 }
-                let mode = self.mode(cx);
-                if status.mode != mode {
-                    diff.push(format!("-mode {:04o}", status.mode));
-                    diff.push(format!("+mode {mode:04o}"));
-                }
                 let (user, group) = owner(cx);
-                if !status.is_owned_by(user, group) {
-                    diff.push(format!("-owner {}", status.owner()));
-                    diff.push(format!("+owner {user}:{group}"));
-                }
+                diff.extend(status.mode_diff(self.mode(cx)));
+                diff.extend(status.owner_diff(user, group));
                 if diff.is_empty() {
                     return Ok(Verdict::Satisfied);
                 }
                 (ChangeAction::Modify, diff)
             }
             Seen::Directory(_) | Seen::Other => {
-                return Err(OpError::new(
-                    "ksp::op::in-the-way",
-                    format!("{} exists and is not a file", self.path),
-                )
-                .hint("move it away, or give the plugin another path"));
+                return Err(sh::in_the_way(&self.path, "a file"));
             }
         };
         Ok(Verdict::Change(Change { action, diff }))

@@ -73,25 +73,16 @@ impl NodeOp for Install {
                 if sha256 != source.sha256 {
                     diff.extend([diff::binary('-', status.size, sha256), new]);
                 }
-                let mode = Self::mode(cx);
-                if status.mode != mode {
-                    diff.extend([format!("-mode {:04o}", status.mode), format!("+mode {mode:04o}")]);
-                }
                 let (user, group) = file::owner(cx);
-                if !status.is_owned_by(user, group) {
-                    diff.extend([format!("-owner {}", status.owner()), format!("+owner {user}:{group}")]);
-                }
+                diff.extend(status.mode_diff(Self::mode(cx)));
+                diff.extend(status.owner_diff(user, group));
                 if diff.is_empty() {
                     return Ok(Verdict::Satisfied);
                 }
                 (ChangeAction::Modify, diff)
             }
             Seen::Directory(_) | Seen::Other => {
-                return Err(OpError::new(
-                    "ksp::op::in-the-way",
-                    format!("{} exists and is not a file", self.path),
-                )
-                .hint("move it away, or give the plugin another path"));
+                return Err(sh::in_the_way(&self.path, "a file"));
             }
         };
         Ok(Verdict::Change(Change { action, diff }))

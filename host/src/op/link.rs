@@ -66,11 +66,7 @@ impl NodeOp for Link {
             }
             Seen::Missing => (ChangeAction::Create, vec![new]),
             Seen::Directory(_) | Seen::Other => {
-                return Err(OpError::new(
-                    "ksp::op::in-the-way",
-                    format!("{} exists and is not a link", self.path),
-                )
-                .hint("move it away, or give the plugin another path"));
+                return Err(sh::in_the_way(&self.path, "a link"));
             }
         };
         Ok(Verdict::Change(Change { action, diff }))

@@ -263,10 +263,32 @@ impl Status {
         (self.user.0 == user || self.user.1 == user) && (self.group.0 == group || self.group.1 == group)
     }
 
+    /// Lines that show another mode; none when it is this one.
+    pub fn mode_diff(&self, mode: u32) -> Vec<String> {
+        if self.mode == mode {
+            return Vec::new();
+        }
+        vec![format!("-mode {:04o}", self.mode), format!("+mode {mode:04o}")]
+    }
+
+    /// Lines that show another owner; none when it is this one.
+    pub fn owner_diff(&self, user: &str, group: &str) -> Vec<String> {
+        if self.is_owned_by(user, group) {
+            return Vec::new();
+        }
+        vec![format!("-owner {}", self.owner()), format!("+owner {user}:{group}")]
+    }
+
     /// "user:group" by name.
     pub fn owner(&self) -> String {
         format!("{}:{}", self.user.1, self.group.1)
     }
+}
+
+/// The error for a path that something else is at; `wanted` is "a file" or the like.
+pub fn in_the_way(path: &str, wanted: &str) -> OpError {
+    OpError::new("ksp::op::in-the-way", format!("{path} exists and is not {wanted}"))
+        .hint("move it away, or give the plugin another path")
 }
 
 /// The error for a probe's answer that makes no sense.

@@ -2,23 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ksp_sdk::kubeadm::{self, API_VERSION};
+use ksp_sdk::kubeadm::{self, API_PORT, API_VERSION};
 use ksp_sdk::prelude::*;
 use serde_json::Value;
 
 use crate::ControlPlane;
 
-/// Where every API server listens.
-pub const API_PORT: u16 = 6443;
-
 /// Where the images come from.
 pub fn repository(stage: &ControlPlane) -> &str {
     if stage.image_repository.is_empty() { "registry.k8s.io" } else { &stage.image_repository }
-}
-
-/// An address with a port, brackets around IPv6.
-pub fn with_port(address: &str, port: u16) -> String {
-    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
 fn flags(flags: &BTreeMap<String, String>) -> Vec<Value> {

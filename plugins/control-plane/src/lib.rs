@@ -61,7 +61,7 @@ impl ControlPlane {
         let token = Token::ephemeral(cx, "join")?;
         let mint = token.mint(cx, &spec, first)?.after(init);
         let discovery = kubeadm::discovery_file(
-            &config::with_port(&first.address, config::API_PORT),
+            &first.at_port(kubeadm::API_PORT),
             &authorities::cluster(cx)?.certificate().text()?,
         );
         plan.file(others, kubeadm::DISCOVERY, discovery);
@@ -129,8 +129,7 @@ impl Stage for ControlPlane {
             }
         }
 
-        let endpoints: Vec<String> =
-            nodes.iter().map(|node| config::with_port(&node.address, config::API_PORT)).collect();
+        let endpoints: Vec<String> = nodes.iter().map(|node| node.at_port(kubeadm::API_PORT)).collect();
         cx.publish("endpoints", serde_json::to_string(&endpoints)?)?;
         cx.publish("authority", authorities::CLUSTER)?;
         cx.publish("authority-certificate", authorities::cluster(cx)?.certificate().text()?)?;

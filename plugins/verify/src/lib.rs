@@ -2,6 +2,7 @@
 //! names and reaches a pod on every other node, directly and through a Service. Runs when anything changed, or when the last run
 //! did not end well; what it makes it removes.
 
+use ksp_sdk::kubeadm;
 use ksp_sdk::prelude::*;
 
 /// Config of `ksp/verify`.
@@ -27,6 +28,15 @@ const NAMESPACE: &str = "kube-system";
 const COMPONENTS: [(&str, u16, &str); 2] =
     [("controller manager", 10257, "/healthz"), ("scheduler", 10259, "/livez")];
 
+/// A question to a server about its health.
+fn ask(server: &str, flags: &[&str], path: &str) -> Vec<String> {
+    let mut argv =
+        argv!["kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", format!("--server=https://{server}")];
+    argv.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    argv.extend(argv!["--request-timeout=5s", "get", format!("--raw={path}")]);
+    argv
+}
+
 impl Verify {
     fn deadline(&self) -> Duration {
         Duration::from_secs(self.deadline_seconds.into())
@@ -34,31 +44,14 @@ impl Verify {
 
     fn control_planes(&self, cx: &Context, nodes: &Nodes) {
         for node in nodes {
-            let server =
-                if node.address.contains(':') { format!("[{}]", node.address) } else { node.address.clone() };
-            let ready = argv![
-                "kubectl",
-                "--kubeconfig=/etc/kubernetes/admin.conf",
-                format!("--server=https://{server}:6443"),
-                "--request-timeout=5s",
-                "get",
-                "--raw=/readyz",
-            ];
+            let ready = ask(&node.at_port(kubeadm::API_PORT), &[], "/readyz");
             cx.plan()
                 .wait_for(node, ready, self.deadline())
                 .summary("the API server of this node is ready")
                 .gate();
             // Asked directly: the kubelet calls a static pod ready only ten seconds and more after it is.
             for (name, port, path) in COMPONENTS {
-                let healthy = argv![
-                    "kubectl",
-                    "--kubeconfig=/etc/kubernetes/admin.conf",
-                    format!("--server=https://127.0.0.1:{port}"),
-                    "--insecure-skip-tls-verify",
-                    "--request-timeout=5s",
-                    "get",
-                    format!("--raw={path}"),
-                ];
+                let healthy = ask(&format!("127.0.0.1:{port}"), &["--insecure-skip-tls-verify"], path);
                 cx.plan()
                     .wait_for(node, healthy, self.deadline())
                     .summary(format!("the {name} of this node is healthy"))
