@@ -6,6 +6,7 @@
 //! | [`context`] | what a stage is told: cluster, nodes, facts, outputs, templates, release files, keys, secrets |
 //! | [`plan`] | the builder: ops and their modifiers |
 //! | [`node`] | nodes and their facts |
+//! | [`etcd`] | how the cluster's etcd is run and reached, for the stage that runs it and for those that use it |
 //! | [`kubeadm`] | bootstrap tokens and documents for kubeadm |
 //! | [`remote`] | commands and files on nodes, for `run` only |
 //! | [`error`] | [`Error`], which `?` makes out of everything that the host answers |
@@ -17,6 +18,7 @@ pub mod bindings;
 pub mod content;
 pub mod context;
 pub mod error;
+pub mod etcd;
 pub mod finding;
 pub mod kubeadm;
 pub mod node;

@@ -6,12 +6,7 @@ use ksp_sdk::kubeadm::{self, API_PORT, API_VERSION};
 use ksp_sdk::prelude::*;
 use serde_json::Value;
 
-use crate::ControlPlane;
-
-/// Where the images come from.
-pub fn repository(stage: &ControlPlane) -> &str {
-    if stage.image_repository.is_empty() { "registry.k8s.io" } else { &stage.image_repository }
-}
+use crate::{ControlPlane, etcd};
 
 fn flags(flags: &BTreeMap<String, String>) -> Vec<Value> {
     flags.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
@@ -49,12 +44,12 @@ fn cluster(stage: &ControlPlane, spec: &Spec, nodes: &Nodes) -> Value {
         "clusterName": spec.name,
         "kubernetesVersion": format!("v{}", spec.kubernetes),
         "controlPlaneEndpoint": spec.endpoint,
-        "imageRepository": repository(stage),
+        "imageRepository": stage.image_repository,
         "networking": { "podSubnet": spec.pod_cidr, "serviceSubnet": spec.service_cidr, "dnsDomain": spec.dns_domain },
         "apiServer": { "certSANs": sans(stage, spec, nodes), "extraArgs": flags(&stage.api_server) },
         "controllerManager": { "extraArgs": flags(&controller_manager(stage)) },
         "scheduler": { "extraArgs": flags(&stage.scheduler) },
-        "etcd": { "local": { "dataDir": "/var/lib/etcd", "extraArgs": flags(&stage.etcd) } },
+        "etcd": { "local": { "dataDir": etcd::DATA, "extraArgs": flags(&etcd_flags(stage)) } },
         // Their stages own them; kubeadm must not bring them back at an upgrade.
         "dns": { "disabled": true },
         "proxy": { "disabled": true },
@@ -82,6 +77,12 @@ fn controller_manager(stage: &ControlPlane) -> BTreeMap<String, String> {
     let mut flags: BTreeMap<String, String> =
         defaults.map(|(flag, value)| (flag.to_owned(), value.to_owned())).into();
     flags.extend(stage.controller_manager.clone());
+    flags
+}
+
+fn etcd_flags(stage: &ControlPlane) -> BTreeMap<String, String> {
+    let mut flags = BTreeMap::from([("peer-trusted-ca-file".to_owned(), etcd::trusted())]);
+    flags.extend(stage.etcd.clone());
     flags
 }
 

@@ -2,12 +2,13 @@
 
 use ksp_sdk::prelude::*;
 
-use crate::{ControlPlane, config};
+use crate::ControlPlane;
 
-/// etcd's image for a Kubernetes minor, as kubeadm of that minor lists it; others are left for kubeadm to pull.
+/// etcd's image for a Kubernetes minor, as the last kubeadm of that minor lists it (`SupportedEtcdVersion` in its constants.go);
+/// others are left for kubeadm to pull.
 fn etcd_tag(minor: u64) -> Option<&'static str> {
     match minor {
-        36 => Some("3.6.8-0"),
+        34..=36 => Some("3.6.8-0"),
         _ => None,
     }
 }
@@ -15,7 +16,7 @@ fn etcd_tag(minor: u64) -> Option<&'static str> {
 /// Pulls them.
 pub fn pull(cx: &Context, stage: &ControlPlane, nodes: &Nodes) -> Result<()> {
     let version = cx.spec()?.kubernetes;
-    let repository = config::repository(stage);
+    let repository = &stage.image_repository;
     if let Some(tag) = etcd_tag(version.minor) {
         cx.plan().image(nodes, format!("{repository}/etcd:{tag}")).prepare();
     }

@@ -3,6 +3,7 @@
 
 mod authorities;
 mod config;
+mod etcd;
 mod images;
 
 use ksp_sdk::kubeadm::{self, Token};
@@ -10,10 +11,10 @@ use ksp_sdk::prelude::*;
 use std::collections::BTreeMap;
 
 /// Config of `ksp/control-plane`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct ControlPlane {
-    /// Where the images of the control plane come from; empty means `registry.k8s.io`.
+    /// Where the images of the control plane come from.
     pub image_repository: String,
     /// Names and addresses in the API server's certificate besides the usual ones.
     pub cert_sans: Vec<String>,
@@ -25,11 +26,29 @@ pub struct ControlPlane {
     pub scheduler: BTreeMap<String, String>,
     /// Flags of etcd.
     pub etcd: BTreeMap<String, String>,
+    /// The version of `etcdctl` and `etcdutl` on control planes.
+    pub etcd_tools: String,
     /// Keys of the `KubeletConfiguration` of the whole cluster.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub kubelet: serde_json::Map<String, serde_json::Value>,
     /// kubeadm's own preflight checks to let pass, by their names.
     pub ignore_preflight_errors: Vec<String>,
+}
+
+impl Default for ControlPlane {
+    fn default() -> Self {
+        Self {
+            image_repository: "registry.k8s.io".into(),
+            cert_sans: Vec::new(),
+            api_server: BTreeMap::new(),
+            controller_manager: BTreeMap::new(),
+            scheduler: BTreeMap::new(),
+            etcd: BTreeMap::new(),
+            etcd_tools: "3.6.8".into(),
+            kubelet: serde_json::Map::new(),
+            ignore_preflight_errors: Vec::new(),
+        }
+    }
 }
 
 /// Written last: a control plane without it is made again from where it stopped.
@@ -115,7 +134,9 @@ impl Stage for ControlPlane {
         let others = nodes.filter(|node| node.id != first.id);
 
         images::pull(cx, self, &nodes)?;
+        etcd::tools(cx, self, &nodes)?;
         authorities::place(cx, &nodes)?;
+        etcd::prepare(cx, &incomplete(&nodes))?;
         let init = self.initialise(cx, first, &cri_socket)?;
         let members = match others.is_empty() {
             true => init,
@@ -133,15 +154,24 @@ impl Stage for ControlPlane {
         cx.publish("endpoints", serde_json::to_string(&endpoints)?)?;
         cx.publish("authority", authorities::CLUSTER)?;
         cx.publish("authority-certificate", authorities::cluster(cx)?.certificate().text()?)?;
-        cx.publish("first", &first.name)
+        cx.publish("first", &first.name)?;
+        etcd::layout(&nodes).publish(cx)
     }
 }
 
 /// The control plane that others join: one that is complete, else the first of the manifest.
 fn first_of(nodes: &Nodes) -> Option<&Node> {
-    let complete =
-        nodes.with_facts().find(|(_, facts)| facts.probe("complete").is_some_and(|probe| probe.status == 0));
+    let complete = nodes.with_facts().find(|(_, facts)| is_complete(facts));
     complete.map(|(node, _)| node).or_else(|| nodes.first())
+}
+
+/// Those that are known not to be a control plane yet.
+fn incomplete(nodes: &Nodes) -> Nodes {
+    nodes.with_facts().filter(|(_, facts)| !is_complete(facts)).map(|(node, _)| node.clone()).collect()
+}
+
+fn is_complete(facts: &Facts) -> bool {
+    facts.probe("complete").is_some_and(|probe| probe.status == 0)
 }
 
 impl Teardown for ControlPlane {
