@@ -27,17 +27,17 @@ fn registration(stage: &ControlPlane, node: &Node, cri_socket: &str) -> Value {
     registration
 }
 
-fn sans(stage: &ControlPlane, spec: &Spec, nodes: &Nodes) -> Vec<String> {
+/// Names in the API server's certificate besides those that kubeadm gives each control plane of its own.
+pub fn names(stage: &ControlPlane, spec: &Spec) -> Vec<String> {
     let mut names =
         vec!["localhost".to_owned(), "127.0.0.1".into(), "::1".into(), spec.endpoint_host().to_owned()];
-    names.extend(nodes.iter().flat_map(|node| [node.name.clone(), node.address.clone()]));
     names.extend(stage.cert_sans.iter().cloned());
     let mut seen = BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));
     names
 }
 
-fn cluster(stage: &ControlPlane, spec: &Spec, nodes: &Nodes) -> Value {
+fn cluster(stage: &ControlPlane, spec: &Spec) -> Value {
     json!({
         "apiVersion": API_VERSION,
         "kind": "ClusterConfiguration",
@@ -46,7 +46,7 @@ fn cluster(stage: &ControlPlane, spec: &Spec, nodes: &Nodes) -> Value {
         "controlPlaneEndpoint": spec.endpoint,
         "imageRepository": stage.image_repository,
         "networking": { "podSubnet": spec.pod_cidr, "serviceSubnet": spec.service_cidr, "dnsDomain": spec.dns_domain },
-        "apiServer": { "certSANs": sans(stage, spec, nodes), "extraArgs": flags(&stage.api_server) },
+        "apiServer": { "certSANs": names(stage, spec), "extraArgs": flags(&stage.api_server) },
         "controllerManager": { "extraArgs": flags(&controller_manager(stage)) },
         "scheduler": { "extraArgs": flags(&stage.scheduler) },
         "etcd": { "local": { "dataDir": etcd::DATA, "extraArgs": flags(&etcd_flags(stage)) } },
@@ -86,16 +86,42 @@ fn etcd_flags(stage: &ControlPlane) -> BTreeMap<String, String> {
     flags
 }
 
-/// For `kubeadm init` on the first control plane.
-pub fn init(stage: &ControlPlane, spec: &Spec, nodes: &Nodes, first: &Node, cri_socket: &str) -> String {
-    let init = json!({
+/// What kubeadm must know of a control plane to make its static pods, and nothing else: another text restarts them.
+fn node(node: &Node, cri_socket: &str) -> Value {
+    json!({
         "apiVersion": API_VERSION,
         "kind": "InitConfiguration",
-        "bootstrapTokens": kubeadm::bootstrap_tokens(),
-        "localAPIEndpoint": { "advertiseAddress": first.address, "bindPort": API_PORT },
-        "nodeRegistration": registration(stage, first, cri_socket),
+        "localAPIEndpoint": { "advertiseAddress": node.address, "bindPort": API_PORT },
+        "nodeRegistration": { "name": node.name, "criSocket": cri_socket },
+    })
+}
+
+/// For `kubeadm init` on the first control plane.
+pub fn init(stage: &ControlPlane, spec: &Spec, first: &Node, cri_socket: &str) -> String {
+    let mut init = node(first, cri_socket);
+    init["nodeRegistration"] = registration(stage, first, cri_socket);
+    init["bootstrapTokens"] = kubeadm::bootstrap_tokens();
+    kubeadm::documents(&[init, cluster(stage, spec), kubelet(stage)])
+}
+
+/// For phases of `kubeadm init` on a control plane that lives.
+pub fn cluster_file(stage: &ControlPlane, spec: &Spec, of: &Node, cri_socket: &str) -> String {
+    kubeadm::documents(&[node(of, cri_socket), cluster(stage, spec)])
+}
+
+/// As [`cluster_file`], of the member of etcd alone. It belongs to a cluster that is there: should it ever be started without its
+/// data, it must not begin another one (T1).
+pub fn etcd_file(stage: &ControlPlane, spec: &Spec, of: &Node, cri_socket: &str) -> String {
+    let mut flags = etcd_flags(stage);
+    flags.insert("initial-cluster-state".to_owned(), "existing".to_owned());
+    let cluster = json!({
+        "apiVersion": API_VERSION,
+        "kind": "ClusterConfiguration",
+        "kubernetesVersion": format!("v{}", spec.kubernetes),
+        "imageRepository": stage.image_repository,
+        "etcd": { "local": { "dataDir": etcd::DATA, "extraArgs": self::flags(&flags) } },
     });
-    kubeadm::documents(&[init, cluster(stage, spec, nodes), kubelet(stage)])
+    kubeadm::documents(&[node(of, cri_socket), cluster])
 }
 
 /// For `kubeadm join` of a further control plane: the authorities are in place, so no certificate key is needed.
@@ -113,7 +139,7 @@ pub fn join(stage: &ControlPlane, node: &Node, cri_socket: &str) -> String {
 mod tests {
     use super::*;
 
-    fn node(roles: &[&str]) -> Node {
+    fn member(roles: &[&str]) -> Node {
         let spec = json!({ "name": "cp1", "address": "10.0.0.1", "roles": roles });
         Node::for_test(0, serde_json::from_value(spec).unwrap())
     }
@@ -128,17 +154,25 @@ mod tests {
 
     #[test]
     fn a_control_plane_that_works_has_no_taint() {
-        assert_eq!(taints(&node(&["control-plane", "worker"])), json!([]));
-        assert_eq!(taints(&node(&["control-plane"])).as_array().unwrap().len(), 1);
+        assert_eq!(taints(&member(&["control-plane", "worker"])), json!([]));
+        assert_eq!(taints(&member(&["control-plane"])).as_array().unwrap().len(), 1);
     }
 
     #[test]
     fn names_in_the_certificate_are_not_doubled() {
-        let nodes: Nodes = [node(&["control-plane"])].into_iter().collect();
         let stage =
             ControlPlane { cert_sans: vec!["api".into(), "k8s.example".into()], ..ControlPlane::default() };
-        let sans = sans(&stage, &spec(), &nodes);
-        assert_eq!(sans, ["localhost", "127.0.0.1", "::1", "api", "cp1", "10.0.0.1", "k8s.example"]);
+        assert_eq!(names(&stage, &spec()), ["localhost", "127.0.0.1", "::1", "api", "k8s.example"]);
+    }
+
+    /// Growing and shrinking must not restart the others.
+    #[test]
+    fn what_a_control_plane_is_told_names_no_other_node() {
+        let stage = ControlPlane::default();
+        let text = cluster_file(&stage, &spec(), &member(&["control-plane"]), "unix:///cri.sock");
+        assert!(text.contains("10.0.0.1") && !text.contains("token"), "{text}");
+        let text = etcd_file(&stage, &spec(), &member(&["control-plane"]), "unix:///cri.sock");
+        assert!(text.contains("\"existing\"") && !text.contains("controlPlaneEndpoint"), "{text}");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use crate::{ControlPlane, authorities};
 /// Where the members keep their data: kubeadm's default.
 pub const DATA: &str = "/var/lib/etcd";
 
+const MANIFEST: &str = "/etc/kubernetes/manifests/etcd.yaml";
+
 /// `etcdctl` and `etcdutl`, for `ksp etcd` and for people.
 pub fn tools(cx: &Context, stage: &ControlPlane, nodes: &Nodes) -> Result<()> {
     let release = cx.release("etcd", &stage.etcd_tools)?;
@@ -22,6 +24,22 @@ pub fn prepare(cx: &Context, nodes: &Nodes) -> Result<()> {
     plan.directory(nodes, format!("{DATA}/member")).mode(0o700);
     plan.file(nodes, trusted(), authorities::etcd(cx)?.certificate());
     Ok(())
+}
+
+/// A control plane whose etcd has lost its data gets a new member: first nothing may run there that would begin with the empty
+/// folder, then it is filled by the others. `before` is done by then.
+pub fn refill(cx: &Context, node: &Node, join: &Secret, before: &Op) -> Result<Op> {
+    let plan = cx.plan();
+    plan.absent(node, MANIFEST).after(before);
+    let silent = "test -z \"$(crictl pods --name '^etcd-' --state ready -q)\"";
+    plan.wait_for(node, ["sh", "-c", silent], Duration::from_secs(90)).summary("no member of etcd runs here");
+    prepare(cx, &std::iter::once(node.clone()).collect())?;
+    Ok(plan
+        .exec(node, ["kubeadm", "join", "phase", "etcd-join", "--config=/dev/stdin"])
+        .summary("make a new member of etcd with kubeadm")
+        .stdin_secret(join)
+        .creates(MANIFEST)
+        .timeout(Duration::from_secs(300)))
 }
 
 /// The authority that a member checks the others against.

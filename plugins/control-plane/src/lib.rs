@@ -1,14 +1,24 @@
-//! The Kubernetes control plane by kubeadm. The first one is initialised; the others join one by one, because etcd takes one
-//! learner at a time. Certificate authorities are placed beforehand on every control plane, so that no key travels through the API.
+//! The Kubernetes control plane by kubeadm, with an etcd stacked on it. Certificate authorities are placed beforehand on every
+//! control plane, so that no key travels through the API.
+//!
+//! [`bring_up`] makes control planes, [`settings`] changes those that live, [`members`] and [`membership`] keep etcd's members in line
+//! with the nodes.
 
 mod authorities;
+mod bring_up;
 mod config;
 mod etcd;
 mod images;
+mod members;
+mod membership;
+mod settings;
 
-use ksp_sdk::kubeadm::{self, Token};
-use ksp_sdk::prelude::*;
 use std::collections::BTreeMap;
+
+use bring_up::Joining;
+use ksp_sdk::kubeadm;
+use ksp_sdk::prelude::*;
+use members::Own;
 
 /// Config of `ksp/control-plane`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -51,57 +61,6 @@ impl Default for ControlPlane {
     }
 }
 
-/// Written last: a control plane without it is made again from where it stopped.
-pub const COMPLETE: &str = "/etc/kubernetes/.control-plane-complete";
-
-impl ControlPlane {
-    fn initialise(&self, cx: &Context, first: &Node, cri_socket: &str) -> Result<Op> {
-        let token = Token::ephemeral(cx, "init")?;
-        let documents = config::init(self, &cx.spec()?, &cx.nodes("role=control-plane")?, first, cri_socket);
-        let plan = cx.plan();
-        let init = plan
-            .exec(
-                first,
-                ["kubeadm", "init", "--config=/dev/stdin", "--skip-phases=addon/coredns,addon/kube-proxy"],
-            )
-            .summary("initialise the control plane with kubeadm")
-            .stdin_secret(&token.put_into(cx, &documents)?)
-            .creates(COMPLETE)
-            .timeout(Duration::from_secs(600))
-            .provides("api");
-        plan.file(first, COMPLETE, "initialised\n").mode(0o600);
-        Ok(init)
-    }
-
-    /// Joins the others one after the other; the op after which all are there.
-    fn join(&self, cx: &Context, first: &Node, others: &Nodes, init: &Op, cri_socket: &str) -> Result<Op> {
-        let spec = cx.spec()?;
-        let plan = cx.plan();
-        let token = Token::ephemeral(cx, "join")?;
-        let mint = token.mint(cx, &spec, first)?.after(init);
-        let discovery = kubeadm::discovery_file(
-            &first.at_port(kubeadm::API_PORT),
-            &authorities::cluster(cx)?.certificate().text()?,
-        );
-        plan.file(others, kubeadm::DISCOVERY, discovery);
-        let mut before = mint.clone();
-        for node in others {
-            let document = config::join(self, node, cri_socket);
-            let join = plan
-                .exec(node, ["kubeadm", "join", "--config=/dev/stdin"])
-                .summary("join the control plane with kubeadm")
-                .stdin_secret(&token.put_into(cx, &document)?)
-                .creates(COMPLETE)
-                .timeout(Duration::from_secs(600))
-                .after(&before)
-                .after(init);
-            mint.clone().only_for(&join);
-            before = plan.file(node, COMPLETE, "joined\n").mode(0o600);
-        }
-        Ok(before)
-    }
-}
-
 impl Stage for ControlPlane {
     fn validate(&self, _cx: &Context) -> Vec<Finding> {
         let flags = [
@@ -128,19 +87,32 @@ impl Stage for ControlPlane {
                 "the stage that provides `runtime` does not publish `cri-socket`",
             )
         })?;
-        let Some(first) = first_of(&nodes) else {
+        let membership = membership::survey(&nodes);
+        membership::report(cx, &membership.changes);
+        same_version(cx, &nodes)?;
+        let Some(first) = membership.via.as_ref().or_else(|| first_of(&nodes)) else {
             return Err(Error::unsupported("control-plane.no-node", "no node has the role `control-plane`"));
         };
         let others = nodes.filter(|node| node.id != first.id);
+        let incomplete = nodes.filter(|node| matches!(membership::own(node), Own::Incomplete { .. }));
+        let living = nodes.filter(|node| membership::own(node) == Own::Complete { data: true });
+        let refill = nodes.filter(|node| membership.changes.refill.contains(&node.name));
+        let layout = etcd::layout(&nodes);
 
         images::pull(cx, self, &nodes)?;
         etcd::tools(cx, self, &nodes)?;
         authorities::place(cx, &nodes)?;
-        etcd::prepare(cx, &incomplete(&nodes))?;
-        let init = self.initialise(cx, first, &cri_socket)?;
-        let members = match others.is_empty() {
-            true => init,
-            false => self.join(cx, first, &others, &init, &cri_socket)?,
+        etcd::prepare(cx, &incomplete)?;
+        let settled = membership::settle(cx, &layout, first, &membership.changes);
+        let told = settings::keep(cx, self, &nodes, &living, first, &cri_socket)?;
+        let init = bring_up::initialise(cx, self, first, &cri_socket)?;
+        let members = if others.is_empty() {
+            init
+        } else {
+            let after: Vec<Op> = [Some(init), settled, told].into_iter().flatten().collect();
+            let joining =
+                Joining { first, others: &others, incomplete: &incomplete, refill: &refill, after: &after };
+            bring_up::join(cx, self, &joining, &cri_socket)?
         };
         cx.plan().service(&nodes, "kubelet.service");
         for node in &nodes {
@@ -155,23 +127,31 @@ impl Stage for ControlPlane {
         cx.publish("authority", authorities::CLUSTER)?;
         cx.publish("authority-certificate", authorities::cluster(cx)?.certificate().text()?)?;
         cx.publish("first", &first.name)?;
-        etcd::layout(&nodes).publish(cx)
+        layout.publish(cx)
     }
 }
 
-/// The control plane that others join: one that is complete, else the first of the manifest.
+/// The control plane that others join when no member of etcd answers: one that is complete, else the first of the manifest.
 fn first_of(nodes: &Nodes) -> Option<&Node> {
-    let complete = nodes.with_facts().find(|(_, facts)| is_complete(facts));
-    complete.map(|(node, _)| node).or_else(|| nodes.first())
+    let complete = nodes.iter().find(|node| matches!(membership::own(node), Own::Complete { .. }));
+    complete.or_else(|| nodes.first())
 }
 
-/// Those that are known not to be a control plane yet.
-fn incomplete(nodes: &Nodes) -> Nodes {
-    nodes.with_facts().filter(|(_, facts)| !is_complete(facts)).map(|(node, _)| node.clone()).collect()
-}
-
-fn is_complete(facts: &Facts) -> bool {
-    facts.probe("complete").is_some_and(|probe| probe.status == 0)
+/// An upgrade is more than other images: until ksp does it whole, it refuses to begin one (T24).
+fn same_version(cx: &Context, nodes: &Nodes) -> Result<()> {
+    let wanted = cx.spec()?.kubernetes;
+    for (node, facts) in nodes.with_facts() {
+        let Some(probe) = facts.probe("control-plane-image") else { continue };
+        let Some((_, running)) = probe.stdout.trim().split_once(":v") else { continue };
+        if running != wanted.to_string() {
+            let message = format!("the control plane runs Kubernetes {running}, the manifest says {wanted}");
+            let hint = format!(
+                "ksp cannot change the version of a living cluster yet: write `kubernetes = \"{running}\"`"
+            );
+            cx.plan().finding(Some(node), Severity::Error, "control-plane.version", message, Some(&hint));
+        }
+    }
+    Ok(())
 }
 
 impl Teardown for ControlPlane {

@@ -26,12 +26,13 @@ fn fill(template: &str, scenario: &Scenario, versions: &BTreeMap<String, String>
     let mut syntax = SyntaxConfig::builder();
     syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
     environment.set_syntax(syntax.build()?);
+    let nodes: Vec<_> = scenario.nodes.iter().filter(|node| !node.spare).collect();
     let text = environment.render_str(
         template,
         context! {
             name => scenario.name.as_str(),
             endpoint => scenario.endpoint()?,
-            nodes => value(serde_json::to_value(&scenario.nodes)?),
+            nodes => value(serde_json::to_value(&nodes)?),
             user => scenario.user.as_str(),
             vars => value(serde_json::to_value(&scenario.vars)?),
             versions => Value::from(versions.clone()),
@@ -106,7 +107,7 @@ mod tests {
             let manifest = parsed(&render(&scenario).unwrap());
             assert_eq!(manifest["cluster"]["name"].as_str(), Some(scenario.name.as_str()));
             let nodes = manifest["node"].as_array().unwrap();
-            assert_eq!(nodes.len(), scenario.nodes.len());
+            assert_eq!(nodes.len(), scenario.nodes.iter().filter(|node| !node.spare).count());
             assert_eq!(nodes[0]["address"].as_str().unwrap(), scenario.nodes[0].address.to_string());
             assert_eq!(manifest["stage"][0]["use"].as_str(), Some("ksp/preflight"));
             assert_eq!(manifest["mirrors"]["checksums"].as_str(), Some("SHA256SUMS"));

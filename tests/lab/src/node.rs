@@ -44,6 +44,9 @@ pub struct Node {
     /// Labels for the manifest.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Boots with the others and is not in the manifest: for tests that replace a node.
+    #[serde(default)]
+    pub spare: bool,
     /// The folder under `tests/lab/rootfs/` that it boots from.
     #[serde(default = "default_system")]
     pub system: String,

@@ -1,0 +1,81 @@
+//! Makes control planes with kubeadm: the first is initialised, the others join one by one, because etcd takes one learner at a time.
+
+use ksp_sdk::kubeadm::{self, Token};
+use ksp_sdk::prelude::*;
+
+use crate::{ControlPlane, authorities, config, etcd};
+
+/// Written last: a control plane without it is made again from where it stopped.
+pub const COMPLETE: &str = "/etc/kubernetes/.control-plane-complete";
+
+/// For one `kubeadm init` or `join`.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// Initialises the first; the op after which its API answers.
+pub fn initialise(cx: &Context, stage: &ControlPlane, first: &Node, cri_socket: &str) -> Result<Op> {
+    let token = Token::ephemeral(cx, "init")?;
+    let documents = config::init(stage, &cx.spec()?, first, cri_socket);
+    let plan = cx.plan();
+    let init = plan
+        .exec(
+            first,
+            ["kubeadm", "init", "--config=/dev/stdin", "--skip-phases=addon/coredns,addon/kube-proxy"],
+        )
+        .summary("initialise the control plane with kubeadm")
+        .stdin_secret(&token.put_into(cx, &documents)?)
+        .creates(COMPLETE)
+        .timeout(LONGEST)
+        .provides("api");
+    plan.file(first, COMPLETE, "initialised\n").mode(0o600);
+    Ok(init)
+}
+
+/// Those that join.
+pub struct Joining<'a> {
+    /// The control plane that they join by.
+    pub first: &'a Node,
+    /// All others.
+    pub others: &'a Nodes,
+    /// Those of them that are known not to be complete.
+    pub incomplete: &'a Nodes,
+    /// Control planes whose etcd has lost its data.
+    pub refill: &'a Nodes,
+    /// What is done before the first of them.
+    pub after: &'a [Op],
+}
+
+/// Joins one after the other; the op after which all are there.
+pub fn join(cx: &Context, stage: &ControlPlane, joining: &Joining<'_>, cri_socket: &str) -> Result<Op> {
+    let Joining { first, others, incomplete, refill, after } = joining;
+    let plan = cx.plan();
+    let token = Token::ephemeral(cx, "join")?;
+    let mint = after.iter().fold(token.mint(cx, &cx.spec()?, first)?, Op::after);
+    let discovery = kubeadm::discovery_file(
+        &first.at_port(kubeadm::API_PORT),
+        &authorities::cluster(cx)?.certificate().text()?,
+    );
+    // Once a node is there it needs none, and must not change because another control plane is asked.
+    for node in incomplete.iter().chain(refill.iter()) {
+        plan.file(node, kubeadm::DISCOVERY, discovery.as_str());
+    }
+    let mut before = mint.clone();
+    for node in *others {
+        let document = token.put_into(cx, &config::join(stage, node, cri_socket))?;
+        if refill.iter().any(|lost| lost.id == node.id) {
+            let filled = etcd::refill(cx, node, &document, &before)?;
+            mint.clone().only_for(&filled);
+            before = filled;
+            continue;
+        }
+        let join = plan
+            .exec(node, ["kubeadm", "join", "--config=/dev/stdin"])
+            .summary("join the control plane with kubeadm")
+            .stdin_secret(&document)
+            .creates(COMPLETE)
+            .timeout(LONGEST)
+            .after(&before);
+        mint.clone().only_for(&join);
+        before = plan.file(node, COMPLETE, "joined\n").mode(0o600);
+    }
+    Ok(before)
+}
