@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::component::Component;
-use crate::{image, machine, release, rootfs};
+use crate::{image, machine, packages, release, rootfs};
 
 /// Which components.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,7 @@ pub fn ensure(wanted: Wanted) -> Result<()> {
     release::ensure(&components)?;
     image::ensure(&components)?;
     rootfs::tree("node")?;
+    packages::ensure()?;
     rootfs::tree("mirror").map(drop)
 }
 

@@ -20,6 +20,7 @@ pub mod machine;
 pub mod manifest;
 pub mod mirror;
 pub mod node;
+pub mod packages;
 pub mod paths;
 pub mod podman;
 pub mod process;
