@@ -15,7 +15,7 @@ pub mod schema;
 mod selector;
 pub mod source;
 pub mod suggest;
-mod syntax;
+pub(crate) mod syntax;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -209,6 +209,11 @@ impl Manifest {
         Some(self.source.value(&format!("/stage/{index}/use"), ""))
     }
 
+    /// The place of the cluster's endpoint.
+    pub fn endpoint_span(&self) -> Span {
+        self.source.value("/cluster/endpoint", "")
+    }
+
     /// The place of a node's name. None when there is no such node.
     pub fn node_span(&self, node: &str) -> Option<Span> {
         let index = self.nodes.iter().position(|entry| entry.name == node)?;
@@ -241,6 +246,14 @@ pub struct Endpoint {
     pub host: String,
     /// TCP port.
     pub port: u16,
+}
+
+impl Endpoint {
+    /// True when it is another machine on each machine.
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        address.map_or(self.host.eq_ignore_ascii_case("localhost"), |address| address.is_loopback())
+    }
 }
 
 impl std::fmt::Display for Endpoint {

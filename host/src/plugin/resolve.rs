@@ -2,7 +2,7 @@
 //! slots against the others', its digest against `ksp.lock`. All findings at once; nothing is run.
 
 mod config;
-mod slots;
+pub mod slots;
 #[cfg(test)]
 mod tests;
 

@@ -46,7 +46,7 @@ pub fn fixed_to_one_machine(check: &mut Check<'_>) {
         let finding = Diagnostic::warning(codes::FIXED_ENDPOINT, message)
             .at(check.value(POINTER, ""))
             .at(check.value(&format!("{pointer}/address"), "this machine"))
-            .hint("use a name or virtual address that can move between the control planes; it cannot be changed later");
+            .hint("use a name or virtual address that can move between the control planes, or loopback with a stage that serves it on each node; it cannot be changed later");
         check.report(POINTER, finding);
     }
 }

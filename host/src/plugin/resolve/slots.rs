@@ -1,4 +1,6 @@
 //! Slots: every one that a stage needs is provided, once, and nobody waits for themselves.
+//!
+//! One slot has a meaning here: an endpoint of the API that is loopback works only when a stage makes it work on every node.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +8,9 @@ use crate::diagnostic::Diagnostic;
 use crate::manifest::Manifest;
 use crate::plugin::embedded;
 use crate::plugin::resolve::ResolvedStage;
+
+/// Whoever provides it makes the cluster's endpoint reachable from every node.
+pub const ENDPOINT: &str = "endpoint";
 
 /// Checks the slots of a whole chain.
 pub fn check(manifest: &Manifest, stages: &[ResolvedStage]) -> Vec<Diagnostic> {
@@ -43,6 +48,21 @@ pub fn check(manifest: &Manifest, stages: &[ResolvedStage]) -> Vec<Diagnostic> {
                 });
             findings.push(at(manifest, &stage.name, finding));
         }
+    }
+    let endpoint = &manifest.cluster.endpoint;
+    if endpoint.is_loopback() && !providers.contains_key(ENDPOINT) {
+        let message = format!(
+            "the endpoint `{endpoint}` is another machine on each node, and no stage makes it the API"
+        );
+        let hint = match offers(ENDPOINT).as_slice() {
+            [] => "use a name or address that all nodes reach".to_owned(),
+            names => format!(
+                "add a stage: {}; or use a name or address that all nodes reach",
+                names.iter().map(|name| format!("`use = \"{name}\"`")).collect::<Vec<_>>().join(" or ")
+            ),
+        };
+        let finding = Diagnostic::error("ksp::stage::local-endpoint", message).at(manifest.endpoint_span());
+        findings.push(finding.hint(hint));
     }
     if findings.is_empty()
         && let Some(cycle) = cycle(stages, &providers)

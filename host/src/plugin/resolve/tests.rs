@@ -112,6 +112,26 @@ fn slots_are_provided_once_and_without_cycles() {
 }
 
 #[test]
+fn a_loopback_endpoint_needs_a_stage_that_serves_it() {
+    let folder = tempfile::tempdir().unwrap();
+    write_plugin(folder.path(), "a", "");
+    write_plugin(folder.path(), "b", "provides = [{ slot = 'endpoint', scope = 'node' }]\n");
+    let found = |endpoint: &str, plugin: &str| {
+        let path = folder.path().join("manifest.toml");
+        let head = HEAD.replace("10.0.0.1:6443", endpoint);
+        std::fs::write(&path, format!("{head}[[stage]]\nuse = \"./{plugin}.wasm\"\n")).unwrap();
+        let manifest = crate::manifest::load(&path).manifest.unwrap();
+        let findings = resolve(&manifest, Options::default()).err().unwrap_or_default();
+        findings.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    for local in ["127.0.0.1:7443", "localhost:7443"] {
+        assert_eq!(found(local, "a"), ["ksp::stage::local-endpoint"]);
+        assert!(found(local, "b").is_empty(), "{local}");
+    }
+    assert!(found("api.example:6443", "a").is_empty());
+}
+
+#[test]
 fn the_first_party_name_is_reserved() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = "name = 'ksp/x'\nversion = '0.1.0'\napi = '^0.1'\nsummary = 's'\nlicense = 'MIT'\n";
