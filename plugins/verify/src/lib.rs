@@ -1,6 +1,6 @@
-//! The gate at the end. Every control plane answers, every node is Ready and of the right version, and a pod on each node resolves
-//! names and reaches a pod on every other node, directly and through a Service. Runs when anything changed, or when the last run
-//! did not end well; what it makes it removes.
+//! The gate at the end. Every control plane answers, every node reaches the API by the cluster's endpoint, is Ready and of the right
+//! version, and a pod on each node resolves names and reaches a pod on every other node, directly and through a Service. Runs when
+//! anything changed, or when the last run did not end well; what it makes it removes.
 
 use ksp_sdk::kubeadm;
 use ksp_sdk::prelude::*;
@@ -24,14 +24,19 @@ impl Default for Verify {
 /// Where its pods live: a namespace of its own would take seconds to go away.
 const NAMESPACE: &str = "kube-system";
 
+/// What the administrator may do, on control planes.
+const ADMIN: &str = "/etc/kubernetes/admin.conf";
+/// What the kubelet may do, on every node.
+const KUBELET: &str = "/etc/kubernetes/kubelet.conf";
+
 /// What a control plane runs beside its API server: name, port on loopback, path that anybody may ask for its health.
 const COMPONENTS: [(&str, u16, &str); 2] =
     [("controller manager", 10257, "/healthz"), ("scheduler", 10259, "/livez")];
 
-/// A question to a server about its health.
-fn ask(server: &str, flags: &[&str], path: &str) -> Vec<String> {
+/// A question to a server about its health, with the credentials of a kubeconfig on the node.
+fn ask(kubeconfig: &str, server: &str, flags: &[&str], path: &str) -> Vec<String> {
     let mut argv =
-        argv!["kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", format!("--server=https://{server}")];
+        argv!["kubectl", format!("--kubeconfig={kubeconfig}"), format!("--server=https://{server}")];
     argv.extend(flags.iter().map(|flag| (*flag).to_owned()));
     argv.extend(argv!["--request-timeout=5s", "get", format!("--raw={path}")]);
     argv
@@ -44,20 +49,30 @@ impl Verify {
 
     fn control_planes(&self, cx: &Context, nodes: &Nodes) {
         for node in nodes {
-            let ready = ask(&node.at_port(kubeadm::API_PORT), &[], "/readyz");
+            let ready = ask(ADMIN, &node.at_port(kubeadm::API_PORT), &[], "/readyz");
             cx.plan()
                 .wait_for(node, ready, self.deadline())
                 .summary("the API server of this node is ready")
                 .gate();
             // Asked directly: the kubelet calls a static pod ready only ten seconds and more after it is.
             for (name, port, path) in COMPONENTS {
-                let healthy = ask(&format!("127.0.0.1:{port}"), &["--insecure-skip-tls-verify"], path);
+                let healthy = ask(ADMIN, &format!("127.0.0.1:{port}"), &["--insecure-skip-tls-verify"], path);
                 cx.plan()
                     .wait_for(node, healthy, self.deadline())
                     .summary(format!("the {name} of this node is healthy"))
                     .gate();
             }
         }
+    }
+
+    /// Whatever stands between them: a balancer on the node, a virtual address, or something that ksp does not know.
+    fn endpoint(&self, cx: &Context, nodes: &Nodes) -> Result<()> {
+        let endpoint = cx.spec()?.endpoint;
+        cx.plan()
+            .wait_for(nodes, ask(KUBELET, &endpoint, &[], "/readyz"), self.deadline())
+            .summary(format!("this node reaches the API by the cluster's endpoint {endpoint}"))
+            .gate();
+        Ok(())
     }
 
     fn traffic(&self, cx: &Context, nodes: &Nodes) -> Result<()> {
@@ -92,6 +107,7 @@ impl Stage for Verify {
         let version = cx.spec()?.kubernetes;
         cx.plan().image(&nodes, &self.image).prepare();
         self.control_planes(cx, &nodes.filter(|node| node.is(Role::ControlPlane)));
+        self.endpoint(cx, &nodes)?;
         for node in &nodes {
             let object = format!("node/{}", node.name);
             cx.plan().kube_wait(&object, "", "condition=Ready", self.deadline()).gate();
