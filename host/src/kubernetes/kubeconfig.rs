@@ -29,6 +29,8 @@ pub struct Access<'a> {
     pub cluster: &'a str,
     /// "https://api.example:6443".
     pub server: &'a str,
+    /// Name and server of each control plane that gets a context of its own, to switch to.
+    pub others: &'a [(String, String)],
     /// The user's name: CN of its certificate. See [`USER`].
     pub user: &'a str,
     /// The user's group: O of its certificate. See [`KUBEADM_ADMINS`] and [`MASTERS`].
@@ -49,42 +51,76 @@ pub fn kubeconfig(pki: &Pki, access: Access<'_>) -> Result<Secret, PkiError> {
         ..Request::default()
     };
     let identity = pki.issue_transient(access.authority, &request)?;
-    let context = context(access);
+    let user = context(access, access.cluster);
+    let authority = STANDARD.encode(authority);
+    let clusters: Vec<Value> = clusters(access)
+        .map(|(name, server)| {
+            json!({"name": name, "cluster": {"certificate-authority-data": authority, "server": server}})
+        })
+        .collect();
+    let contexts: Vec<Value> = self::clusters(access)
+        .map(|(name, _)| json!({"name": context(access, &name), "context": {"cluster": name, "user": user}}))
+        .collect();
     let file = json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": access.cluster, "cluster": {
-            "certificate-authority-data": STANDARD.encode(authority),
-            "server": access.server,
-        }}],
-        "users": [{"name": context, "user": {
+        "clusters": clusters,
+        "users": [{"name": user, "user": {
             "client-certificate-data": STANDARD.encode(&identity.certificate),
             "client-key-data": STANDARD.encode(&identity.key),
         }}],
-        "contexts": [{"name": context, "context": {"cluster": access.cluster, "user": context}}],
-        "current-context": context,
+        "contexts": contexts,
+        "current-context": user,
     });
     pki.redactor.learn(&Secret::new(STANDARD.encode(&identity.key)));
     Ok(Secret::new(super::yaml(&file)))
 }
 
-/// True when a file that is there already says the same and its certificate lives long enough: it need not be written anew.
+/// True when a file that is there already says the same and its certificate lives long enough: it need not be written anew. Its
+/// owner may have switched to another of its contexts, as long as that one's server is [`Access::server`].
 pub fn still_good(existing: &str, pki: &Pki, access: Access<'_>) -> bool {
     let Ok(file) = serde_saphyr::from_str::<Value>(existing) else { return false };
     let Ok(authority) = trusted(pki, access) else { return false };
-    let decoded = |pointer: &str| {
-        let text = file.pointer(pointer).and_then(Value::as_str)?;
+    let decoded = |value: Option<&Value>| {
+        let text = value.and_then(Value::as_str)?;
         String::from_utf8(STANDARD.decode(text).ok()?).ok()
     };
-    let certificate = decoded("/users/0/user/client-certificate-data");
-    file.pointer("/clusters/0/cluster/server").and_then(Value::as_str) == Some(access.server)
-        && file["current-context"].as_str() == Some(context(access).as_str())
-        && decoded("/clusters/0/cluster/certificate-authority-data").is_some_and(|found| found == authority)
+    let entries = file["clusters"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let trusted = entries.iter().all(|entry| {
+        decoded(entry.pointer("/cluster/certificate-authority-data")).is_some_and(|found| found == authority)
+    });
+    let others =
+        entries.iter().skip(1).map(|entry| (entry["name"].as_str(), entry["cluster"]["server"].as_str()));
+    let wanted: Vec<(String, String)> = clusters(access).skip(1).collect();
+    let certificate = decoded(file.pointer("/users/0/user/client-certificate-data"));
+    trusted
+        && entries.first().and_then(|entry| entry["name"].as_str()) == Some(access.cluster)
+        && others.eq(wanted.iter().map(|(name, server)| (Some(name.as_str()), Some(server.as_str()))))
+        && current_server(existing).as_deref() == Some(access.server)
         && certificate.is_some_and(|certificate| !near_its_end(&certificate, now()))
 }
 
-fn context(access: Access<'_>) -> String {
-    format!("{}@{}", access.user, access.cluster)
+/// The server of the context that a file uses.
+pub fn current_server(existing: &str) -> Option<String> {
+    let file: Value = serde_saphyr::from_str(existing).ok()?;
+    let named = |list: &str, name: &Value| {
+        file[list].as_array()?.iter().find(|entry| entry["name"] == *name && name.is_string()).cloned()
+    };
+    let context = named("contexts", &file["current-context"])?;
+    let cluster = named("clusters", &context["context"]["cluster"])?;
+    cluster["cluster"]["server"].as_str().map(str::to_owned)
+}
+
+/// Names and servers in the file's order, the one that is used first.
+fn clusters(access: Access<'_>) -> impl Iterator<Item = (String, String)> {
+    let first = (access.cluster.to_owned(), access.server.to_owned());
+    let others = access.others.iter();
+    std::iter::once(first)
+        .chain(others.map(move |(name, server)| (format!("{}-{name}", access.cluster), server.clone())))
+}
+
+fn context(access: Access<'_>, cluster: &str) -> String {
+    format!("{}@{cluster}", access.user)
 }
 
 fn trusted(pki: &Pki, access: Access<'_>) -> Result<String, PkiError> {
@@ -104,6 +140,7 @@ mod tests {
         authority: "kubernetes",
         cluster: "prod",
         server: "https://10.0.0.1:6443",
+        others: &[],
         user: USER,
         group: KUBEADM_ADMINS,
     };
@@ -137,5 +174,28 @@ mod tests {
         assert!(!still_good(&text, &pki, Access { cluster: "other", ..ACCESS }));
         assert!(!still_good(&text, &self::pki(), ACCESS));
         assert!(!still_good("nonsense", &pki, ACCESS));
+    }
+
+    #[test]
+    fn each_control_plane_has_a_context() {
+        let pki = pki();
+        let others = ["1", "2"].map(|n| (format!("cp{n}"), format!("https://10.0.0.{n}:6443")));
+        let access = Access { others: &others, ..ACCESS };
+        let text = String::from_utf8(kubeconfig(&pki, access).unwrap().expose().to_vec()).unwrap();
+        let read = kube::config::Kubeconfig::from_yaml(&text).unwrap();
+        let contexts: Vec<&str> = read.contexts.iter().map(|context| context.name.as_str()).collect();
+        assert_eq!(
+            contexts,
+            ["kubernetes-admin@prod", "kubernetes-admin@prod-cp1", "kubernetes-admin@prod-cp2"]
+        );
+        assert_eq!(current_server(&text).as_deref(), Some("https://10.0.0.1:6443"));
+        assert!(still_good(&text, &pki, access));
+        assert!(!still_good(&text, &pki, Access { others: &others[..1], ..access }));
+
+        let switched = text
+            .replace("current-context: kubernetes-admin@prod", "current-context: kubernetes-admin@prod-cp2");
+        assert_eq!(current_server(&switched).as_deref(), Some("https://10.0.0.2:6443"));
+        assert!(!still_good(&switched, &pki, access));
+        assert!(still_good(&switched, &pki, Access { server: "https://10.0.0.2:6443", ..access }));
     }
 }

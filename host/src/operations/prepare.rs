@@ -294,28 +294,39 @@ impl Prepared {
         found
     }
 
-    /// Writes the kubeconfig beside the manifest. None when no stage provides an API.
+    /// Writes the kubeconfig beside the manifest, unless the one that is there is still good. Its path; none when no stage provides
+    /// an API.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn write_kubeconfig(&self) -> Result<Option<PathBuf>, Failure> {
+    pub async fn write_kubeconfig(&self) -> Result<Option<PathBuf>, Failure> {
+        self.put_kubeconfig().await.map(|put| put.map(|(path, _)| path))
+    }
+
+    /// As [`Self::write_kubeconfig`]; the path only when the file was lost, has come to its end, or names a control plane that no
+    /// longer answers. Not the first one of a cluster that is not `complete`.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub async fn mend_kubeconfig(&self, complete: bool) -> Result<Option<PathBuf>, Failure> {
+        let path = up::kubeconfig_path(&self.manifest.path, &self.manifest.cluster.name);
+        if !complete && !path.exists() {
+            return Ok(None);
+        }
+        self.put_kubeconfig().await.map(|put| put.filter(|(_, written)| *written).map(|(path, _)| path))
+    }
+
+    async fn put_kubeconfig(&self) -> Result<Option<(PathBuf, bool)>, Failure> {
         let path = up::kubeconfig_path(&self.manifest.path, &self.manifest.cluster.name);
         let Some(access) = api::Access::new(&self.plan, &self.manifest, &self.sessions, &self.pki) else {
             return Ok(None);
         };
         let existing = std::fs::read_to_string(&path).unwrap_or_default();
-        let Some(content) = access.kubeconfig(&self.manifest, &existing)? else { return Ok(Some(path)) };
+        let Some(content) = access.kubeconfig(&self.manifest, &existing).await? else {
+            return Ok(Some((path, false)));
+        };
         up::write_kubeconfig(&path, content.expose())?;
-        Ok(Some(path))
-    }
-
-    /// Writes the kubeconfig when there is none, or one that has come to its end.
-    ///
-    /// # Errors
-    /// The folder cannot be written.
-    pub fn write_missing_kubeconfig(&self) -> Result<Option<PathBuf>, Failure> {
-        let path = up::kubeconfig_path(&self.manifest.path, &self.manifest.cluster.name);
-        if path.exists() { Ok(None) } else { self.write_kubeconfig() }
+        Ok(Some((path, true)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `ksp up`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -68,7 +69,7 @@ impl Arguments {
         let document = plan::document(&prepared, &setup.context.redactor);
         setup.show_findings(ui, &document.findings);
         if prepared.plan.is_up_to_date() {
-            return self.up_to_date(ui, &prepared, &document, kind, began.elapsed().as_secs_f64());
+            return self.up_to_date(ui, &prepared, &document, kind, began.elapsed().as_secs_f64()).await;
         }
         ui.say(&plan_view::table(&document, ui.width, ui.err_palette));
         if !self.agreed(ui, &document)? {
@@ -91,7 +92,10 @@ impl Arguments {
         };
         let exit = up::class(&report).map_or(Exit::Done, Exit::from);
         run.end(&report, exit.code())?;
-        let kubeconfig = if exit == Exit::Done { prepared.write_kubeconfig()? } else { None };
+        let done = exit == Exit::Done;
+        let kubeconfig = if done { prepared.write_kubeconfig().await? } else { None };
+        // What failed may be the control plane that it names.
+        let mended = if done { None } else { prepared.mend_kubeconfig(false).await.ok().flatten() };
         setup.progress.hide();
         let ending = Ending {
             command: "up",
@@ -109,14 +113,15 @@ impl Arguments {
         } else {
             ui.complain(&text)
         }
+        say_kubeconfig(ui, mended.as_deref());
         if kind == Some(Kind::Json) {
             print(ui, &std::fs::read_to_string(run.directory.report()).unwrap_or_default())?;
         }
         Ok(exit)
     }
 
-    /// Nothing to do. A kubeconfig that was lost is written again.
-    fn up_to_date(
+    /// Nothing to do. A kubeconfig that was lost or is of no more use is written again.
+    async fn up_to_date(
         &self,
         ui: &Ui,
         prepared: &Prepared,
@@ -124,7 +129,7 @@ impl Arguments {
         kind: Option<Kind>,
         seconds: f64,
     ) -> Outcome {
-        let kubeconfig = prepared.write_missing_kubeconfig()?;
+        let kubeconfig = prepared.mend_kubeconfig(true).await?;
         let steps = count(document.totals.up_to_date, "step");
         let reached = document.nodes.iter().filter(|node| node.reachable).count();
         let nodes = count(reached as u64, "node");
@@ -133,9 +138,7 @@ impl Arguments {
             "Cluster {cluster} is up to date: {steps} checked on {nodes} in {}",
             duration(seconds)
         ));
-        if let Some(path) = kubeconfig {
-            ui.say(&format!("Wrote kubeconfig {} (mode 600)", path.display()));
-        }
+        say_kubeconfig(ui, kubeconfig.as_deref());
         if kind == Some(Kind::Json) {
             print(ui, &json(document)?)?;
         }
@@ -168,5 +171,11 @@ impl Arguments {
                 _ => return Ok(false),
             }
         }
+    }
+}
+
+fn say_kubeconfig(ui: &Ui, path: Option<&Path>) {
+    if let Some(path) = path {
+        ui.say(&format!("Wrote kubeconfig {} (mode 600)", path.display()));
     }
 }

@@ -25,6 +25,8 @@ use crate::transport::Session;
 const SLOT: &str = "api";
 /// For a plan: without an answer the ops of the cluster are not known.
 pub const QUICK: Duration = Duration::from_secs(3);
+/// For people's kubeconfig: does a control plane take connections from here?
+const FROM_HERE: Duration = Duration::from_secs(1);
 /// For a run, which tries again.
 const PATIENT: Duration = Duration::from_secs(10);
 
@@ -79,16 +81,23 @@ impl Access {
         }
     }
 
-    /// A kubeconfig for people; none when the existing one is still good.
+    /// A kubeconfig for people; none when the existing one is still good. Where the endpoint is loopback, which only nodes have,
+    /// it names a control plane that answers, and each of them in a context of its own.
     ///
     /// # Errors
     /// The authority is not known.
-    pub fn kubeconfig(&self, manifest: &Manifest, existing: &str) -> Result<Option<Secret>, Failure> {
-        let server = format!("https://{}", manifest.cluster.endpoint);
+    pub async fn kubeconfig(&self, manifest: &Manifest, existing: &str) -> Result<Option<Secret>, Failure> {
+        let (server, others) = if manifest.cluster.endpoint.is_loopback() {
+            let others = self.servers(manifest);
+            (self.answering(existing).await, others)
+        } else {
+            (address(&manifest.cluster.endpoint), Vec::new())
+        };
         let access = kubeconfig::Access {
             authority: &self.authority,
             cluster: &manifest.cluster.name,
             server: &server,
+            others: &others,
             user: kubeconfig::USER,
             group: kubeconfig::KUBEADM_ADMINS,
         };
@@ -99,6 +108,34 @@ impl Access {
             .map(Some)
             .map_err(|error| Failure::new(Class::Failed, Diagnostic::error(error.code(), error.to_string())))
     }
+
+    /// Name and server of every control plane.
+    fn servers(&self, manifest: &Manifest) -> Vec<(String, String)> {
+        let name = |endpoint: &Endpoint| {
+            let found = manifest.nodes.iter().find(|node| node.address.to_string() == endpoint.host);
+            found.map_or_else(|| endpoint.host.clone(), |node| node.name.clone())
+        };
+        self.endpoints.iter().map(|endpoint| (name(endpoint), address(endpoint))).collect()
+    }
+
+    /// The server that the existing file uses when it answers, else the first that does. When none answers here, because there is
+    /// no way but SSH, the first.
+    async fn answering(&self, existing: &str) -> String {
+        let used = kubeconfig::current_server(existing);
+        let mut servers: Vec<&Endpoint> = self.endpoints.iter().collect();
+        servers.sort_by_key(|server| used.as_deref() != Some(address(server).as_str()));
+        let dials = servers.iter().map(|server| async move {
+            let dial = tokio::net::TcpStream::connect((server.host.as_str(), server.port));
+            matches!(tokio::time::timeout(FROM_HERE, dial).await, Ok(Ok(_)))
+        });
+        let answers = futures_util::future::join_all(dials).await;
+        let first = answers.iter().position(|answers| *answers).unwrap_or(0);
+        servers.get(first).map(|server| address(server)).unwrap_or_default()
+    }
+}
+
+fn address(server: &Endpoint) -> String {
+    format!("https://{server}")
 }
 
 /// "10.0.0.1:6443" or "[fd00::1]:6443".
