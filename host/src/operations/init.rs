@@ -4,13 +4,17 @@ mod addresses;
 mod text;
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 pub use self::addresses::expand;
 use crate::diagnostic::Diagnostic;
 use crate::manifest::environment::Environment;
-use crate::manifest::{self, DEFAULT_KUBERNETES};
+use crate::manifest::{self, DEFAULT_KUBERNETES, syntax};
+
+/// Not 6443: on control planes the API server has that one on all addresses.
+const LOCAL_PORT: u16 = 7443;
 
 /// What the user said; everything else is filled in and commented.
 #[derive(Debug, Clone, Default)]
@@ -27,12 +31,20 @@ pub struct Answers {
     pub identity: Option<String>,
     /// The Kubernetes version; none is [`DEFAULT_KUBERNETES`].
     pub kubernetes: Option<String>,
-    /// `host:port` of the API; none is the first control plane.
+    /// `host:port` of the API; none is loopback of every node when the chain has a stage for that, else the first control plane.
     pub endpoint: Option<String>,
 }
 
-/// One entry of the default chain: what `use` says and one line about it.
-pub type ChainEntry<'a> = (&'a str, &'a str);
+/// One entry of the default chain.
+#[derive(Debug, Clone, Copy)]
+pub struct ChainEntry<'a> {
+    /// What `use` says.
+    pub plugin: &'a str,
+    /// One line about it.
+    pub summary: &'a str,
+    /// It makes a loopback endpoint reach the API; left out when the endpoint is another one.
+    pub serves_endpoint: bool,
+}
 
 /// A new manifest, not written yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,13 +94,31 @@ fn compose_in(
         return Err(findings);
     }
     let kubernetes = answers.kubernetes.clone().unwrap_or_else(|| DEFAULT_KUBERNETES.to_owned());
-    let text = text::render(answers, &control_planes, &workers, &kubernetes, chain);
+    let endpoint = match &answers.endpoint {
+        Some(endpoint) => endpoint.clone(),
+        None => default_endpoint(&control_planes, chain.iter().any(|entry| entry.serves_endpoint)),
+    };
+    let local = syntax::endpoint(&endpoint).is_ok_and(|endpoint| endpoint.is_loopback());
+    let chain: Vec<ChainEntry<'_>> =
+        chain.iter().filter(|entry| local || !entry.serves_endpoint).copied().collect();
+    let text = text::render(answers, &endpoint, &control_planes, &workers, &kubernetes, &chain);
     let loaded = manifest::check_text(path, &text, String::new(), environment);
     if loaded.manifest.is_none() {
         return Err(loaded.findings);
     }
     let (control_planes, workers) = (control_planes.len(), workers.len());
     Ok(Draft { text, control_planes, workers, kubernetes, findings: loaded.findings })
+}
+
+/// From the first day one that no machine takes with it: on each node it is the node itself.
+fn default_endpoint(control_planes: &[IpAddr], local: bool) -> String {
+    match (control_planes.first(), local) {
+        (None, _) => String::new(),
+        (Some(IpAddr::V4(_)), true) => format!("127.0.0.1:{LOCAL_PORT}"),
+        (Some(IpAddr::V6(_)), true) => format!("[::1]:{LOCAL_PORT}"),
+        (Some(IpAddr::V4(address)), false) => format!("{address}:6443"),
+        (Some(IpAddr::V6(address)), false) => format!("[{address}]:6443"),
+    }
 }
 
 /// Writes a manifest where none is: whole or not at all.

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::init::ChainEntry;
 use super::{Class, Failure, reach};
 use crate::diagnostic::Diagnostic;
 use crate::plugin::embedded;
 use crate::plugin::lockfile::LockMode;
 use crate::plugin::metadata::Metadata;
-use crate::plugin::resolve::{Options, ResolvedStage, resolve};
+use crate::plugin::resolve::{Options, ResolvedStage, resolve, slots};
 
 /// Data, so that no code names a stage.
 const DEFAULT_CHAIN: &str = include_str!("../../../plugins/default-chain");
@@ -37,6 +38,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// As `ksp init` writes it.
+    pub fn chain_entry(&self) -> ChainEntry<'_> {
+        let serves_endpoint = self.provides.iter().any(|slot| slot == slots::ENDPOINT);
+        ChainEntry { plugin: &self.name, summary: &self.summary, serves_endpoint }
+    }
+
     fn new(stage: Option<String>, metadata: &Metadata, digest: &str) -> Self {
         Self {
             stage,

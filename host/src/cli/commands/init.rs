@@ -8,7 +8,7 @@ use super::Outcome;
 use crate::cli::exit::Exit;
 use crate::cli::ui::text::count;
 use crate::cli::ui::{Ui, snippet};
-use crate::operations::init::{self, Answers};
+use crate::operations::init::{self, Answers, ChainEntry};
 use crate::operations::{Class, Failure, plugin};
 
 /// Write a complete, commented manifest
@@ -37,7 +37,7 @@ pub struct Arguments {
     /// Kubernetes version
     #[arg(long, value_name = "VERSION")]
     kubernetes: Option<String>,
-    /// Name or address and port of the API, which can move between machines; default: the first control plane
+    /// Name or address and port of the API, which can move between machines; default: loopback of each node, with a balancer there
     #[arg(long, value_name = "HOST:PORT")]
     endpoint: Option<String>,
     /// Where to write
@@ -61,8 +61,7 @@ impl Arguments {
             endpoint: self.endpoint,
         };
         let chain = plugin::default_chain()?;
-        let chain: Vec<(&str, &str)> =
-            chain.iter().map(|row| (row.name.as_str(), row.summary.as_str())).collect();
+        let chain: Vec<ChainEntry<'_>> = chain.iter().map(plugin::Row::chain_entry).collect();
         let invalid = |findings| Failure::all(Class::Invalid, findings);
         let draft = init::compose(&answers, &chain, &self.out).map_err(invalid)?;
         init::write(&self.out, &draft.text).map_err(|finding| invalid(vec![finding]))?;

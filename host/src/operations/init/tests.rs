@@ -4,10 +4,14 @@ use super::*;
 use crate::diagnostic::Severity;
 
 const CHAIN: &[ChainEntry<'_>] = &[
-    ("ksp/preflight", "Refuses machines that cannot become nodes"),
-    ("ksp/containerd", "Installs the container runtime"),
-    ("acme/verify", ""),
+    entry("ksp/preflight", "Refuses machines that cannot become nodes"),
+    entry("ksp/containerd", "Installs the container runtime"),
+    entry("acme/verify", ""),
 ];
+
+const fn entry<'a>(plugin: &'a str, summary: &'a str) -> ChainEntry<'a> {
+    ChainEntry { plugin, summary, serves_endpoint: false }
+}
 
 fn environment() -> Environment {
     Environment { home: Some("/nonexistent".into()), variable: Box::new(|_| None) }
@@ -65,6 +69,20 @@ fn every_kind_of_answers_loads_from_disk() {
         assert_eq!(manifest.cluster.kubernetes.to_string(), DEFAULT_KUBERNETES);
         assert_eq!(manifest.nodes.len(), draft.control_planes + draft.workers);
     }
+}
+
+#[test]
+fn the_endpoint_is_local_when_a_stage_serves_it() {
+    let balancer = ChainEntry { serves_endpoint: true, ..entry("acme/balancer", "") };
+    let chain = [CHAIN, &[balancer]].concat();
+    let draft =
+        |answers: &Answers| compose_in(answers, &chain, Path::new("manifest.toml"), &environment()).unwrap();
+    let local = draft(&answers(&["10.0.0.1-3"], &[]));
+    assert!(local.text.contains("\nendpoint = \"127.0.0.1:7443\"\n"), "{}", local.text);
+    assert!(local.text.contains("acme/balancer") && local.findings.is_empty(), "{:?}", local.findings);
+    assert!(draft(&answers(&["fd00::1"], &[])).text.contains("\nendpoint = \"[::1]:7443\"\n"));
+    let given = draft(&Answers { endpoint: Some("vip.example:443".into()), ..answers(&["10.0.0.1-3"], &[]) });
+    assert!(!given.text.contains("acme/balancer"), "{}", given.text);
 }
 
 #[test]

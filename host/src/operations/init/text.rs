@@ -19,6 +19,7 @@ const NETWORKS_V6: &[(&str, &str)] =
 /// Renders it. Whether it is valid is for `manifest::check_text` to say.
 pub fn render(
     answers: &Answers,
+    endpoint: &str,
     control_planes: &[IpAddr],
     workers: &[IpAddr],
     kubernetes: &str,
@@ -26,13 +27,14 @@ pub fn render(
 ) -> String {
     let mut text = String::new();
     // Writing into a string cannot fail.
-    let _ = write(&mut text, answers, control_planes, workers, kubernetes, chain);
+    let _ = write(&mut text, answers, endpoint, control_planes, workers, kubernetes, chain);
     text
 }
 
 fn write(
     out: &mut String,
     answers: &Answers,
+    endpoint: &str,
     control_planes: &[IpAddr],
     workers: &[IpAddr],
     kubernetes: &str,
@@ -54,7 +56,7 @@ fn write(
         "# A release of Kubernetes, all three numbers. Raise it to upgrade, one minor version at a time."
     )?;
     writeln!(out, "kubernetes = {}", quoted(kubernetes))?;
-    write_endpoint(out, answers, control_planes)?;
+    write_endpoint(out, endpoint)?;
     writeln!(
         out,
         "# Networks of pods and Services: private, apart from each other and from every network the machines are in."
@@ -105,18 +107,17 @@ fn write(
     writeln!(out, "# backup-key = {{ env = \"BACKUP_KEY\" }}")
 }
 
-fn write_endpoint(out: &mut String, answers: &Answers, control_planes: &[IpAddr]) -> std::fmt::Result {
+fn write_endpoint(out: &mut String, endpoint: &str) -> std::fmt::Result {
     writeln!(
         out,
-        "# Where nodes and users reach the API. It is in every certificate and cannot be changed later: best a name or a"
+        "# Where nodes reach the API. It is in every certificate and kubeconfig and cannot be changed later: a loopback"
     )?;
-    writeln!(out, "# virtual address that can move to another machine.")?;
-    let endpoint = answers.endpoint.clone().unwrap_or_else(|| match control_planes.first() {
-        Some(IpAddr::V6(address)) => format!("[{address}]:6443"),
-        Some(IpAddr::V4(address)) => format!("{address}:6443"),
-        None => String::new(),
-    });
-    writeln!(out, "endpoint = {}", quoted(&endpoint))
+    writeln!(
+        out,
+        "# address, where a stage of each node finds a control plane that is alive, or a name or virtual address that can"
+    )?;
+    writeln!(out, "# move to another machine.")?;
+    writeln!(out, "endpoint = {}", quoted(endpoint))
 }
 
 fn write_nodes(out: &mut String, control_planes: &[IpAddr], workers: &[IpAddr]) -> std::fmt::Result {
@@ -148,7 +149,7 @@ fn write_chain(out: &mut String, chain: &[ChainEntry<'_>]) -> std::fmt::Result {
         "\n# The chain of stages: each is a plugin, and `version` and `[stage.config]` can be given for each. What depends on what"
     )?;
     writeln!(out, "# is known to the plugins; the order here decides the rest.\n")?;
-    for (position, (plugin, summary)) in chain.iter().enumerate() {
+    for (position, ChainEntry { plugin, summary, .. }) in chain.iter().enumerate() {
         let gap = if position == 0 { "" } else { "\n" };
         let summary: String = summary.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let comment =
