@@ -1,0 +1,119 @@
+//! Any control plane may die, the first one too: nobody notices for longer than a few seconds, and nothing that was acknowledged is
+//! lost.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::sequence::Sequence;
+use crate::support::Lab;
+
+/// What every node uses, on its own loopback.
+const ENDPOINT: &str = "https://127.0.0.1:7443";
+/// From a machine's death until its clients work again.
+const FAILOVER: Duration = Duration::from_secs(15);
+
+/// Names of etcd's voting members.
+const MEMBERS: &str = "etcdctl --cacert=/etc/kubernetes/pki/etcd/ca.crt --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt \
+    --key=/etc/kubernetes/pki/etcd/healthcheck-client.key --endpoints=https://127.0.0.1:2379 member list";
+
+/// Since when w1 has been Ready, or not.
+const READY: &str = "get node w1 -o jsonpath={.status.conditions[?(@.type=='Ready')].lastTransitionTime}";
+
+/// Server and file of every kubeconfig that Kubernetes itself uses on a node.
+const SERVERS: &str = "grep -H 'server:' /etc/kubernetes/*.conf";
+
+#[test]
+#[ignore = "needs nodes: `cargo lab test`"]
+fn any_control_plane_may_die() -> Result<()> {
+    let lab = Lab::fresh("ha")?;
+    lab.ksp(&["up", "--yes"])?.expect(0)?.says("Cluster ha is ready")?;
+    lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
+    three_vote(&lab, "cp1")?;
+    for node in ["cp3", "w1"] {
+        let servers = lab.on(node, SERVERS)?;
+        let own = format!("{}:6443", lab.scenario.node(node)?.address);
+        for line in servers.lines() {
+            // A control plane's own components ask its own API server.
+            ensure!(line.contains(ENDPOINT) || line.contains(&own) && node != "w1", "{line}");
+        }
+    }
+
+    let ready = lab.kubectl(READY)?;
+    let sequence = Sequence::start(&lab, "w1", ENDPOINT)?;
+    // Each in turn: the kubelet's own connection is to one of them.
+    for (dead, other) in [("cp1", "cp2"), ("cp2", "cp3"), ("cp3", "cp1")] {
+        let connected = connections(&lab, dead)?;
+        let killed = Instant::now();
+        lab.scenario.node(dead)?.kill()?;
+        a_new_pod_runs(&lab, dead)?;
+        let noticed = killed.elapsed();
+        eprintln!(
+            "{dead} dead, to which w1 had {connected} connections: a new pod runs on w1 after {noticed:.1?}"
+        );
+        ensure!(noticed < FAILOVER, "{noticed:?}");
+        sequence.passes(5)?;
+        // People switch to another control plane.
+        lab.kubectl(&format!("--context=kubernetes-admin@ha-{other} get nodes"))?;
+        lab.scenario.node(dead)?.start()?;
+        three_vote(&lab, other)?;
+        serves(&lab, dead)?;
+    }
+    let seen = sequence.finish()?;
+    ensure!(seen.longest_gap < FAILOVER, "{seen:?}");
+
+    // Nobody gave a command: the nodes that died are Ready, and the worker was all the time.
+    lab.kubectl("wait --for=condition=Ready node --all --timeout=60s")?;
+    ensure!(lab.kubectl(READY)? == ready, "w1 was not Ready in the meantime");
+    lab.ksp(&["up", "--yes"])?.expect(0)?;
+    Ok(())
+}
+
+/// How many connections w1's balancer has to a control plane.
+fn connections(lab: &Lab, to: &str) -> Result<usize> {
+    let address = lab.scenario.node(to)?.address;
+    let sockets = lab.on("w1", &format!("ss -Htn state established dst {address}:6443"))?;
+    Ok(sockets.lines().count())
+}
+
+/// A pod that nothing but w1's kubelet can start, made through w1's own loopback.
+fn a_new_pod_runs(lab: &Lab, number: &str) -> Result<()> {
+    let pod = serde_json::json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": format!("after-{number}") },
+        "spec": {
+            "nodeName": "w1", "terminationGracePeriodSeconds": 0,
+            "containers": [{ "name": "c", "image": "docker.io/library/busybox:1.36", "command": ["sleep", "600"] }],
+        },
+    });
+    let kubectl = format!("kubectl --kubeconfig=/tmp/sequence.conf --server={ENDPOINT} --request-timeout=2s");
+    let line = format!(
+        "until echo '{pod}' | {kubectl} apply -f - >/dev/null 2>&1; do sleep 0.2; done
+        until [ \"$({kubectl} get pod after-{number} -o 'jsonpath={{.status.phase}}' 2>/dev/null)\" = Running ]; do sleep 0.2; done"
+    );
+    lab.on("w1", &format!("timeout 60 sh -c {}", quoted(&line))).map(drop)
+}
+
+/// Waits until three members vote.
+fn three_vote(lab: &Lab, through: &str) -> Result<()> {
+    ksp_lab::wait::until("three members vote", Duration::from_secs(120), || {
+        let members = lab.on(through, MEMBERS)?;
+        let voting =
+            members.lines().filter(|line| line.contains(", started, ") && line.ends_with("false")).count();
+        if voting == 3 { Ok(()) } else { bail!("{members}") }
+    })
+}
+
+/// Waits until a control plane that came back is a whole one again: its API server is ready, with its own member of etcd.
+fn serves(lab: &Lab, node: &str) -> Result<()> {
+    let server = lab.scenario.node(node)?.address;
+    let ask = format!(
+        "kubectl --kubeconfig=/etc/kubernetes/admin.conf --server=https://{server}:6443 get --raw=/readyz"
+    );
+    ksp_lab::wait::until(&format!("{node} serves again"), Duration::from_secs(180), || {
+        lab.on(node, &ask).map(drop)
+    })
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
