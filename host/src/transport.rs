@@ -191,6 +191,13 @@ pub trait Session: Send + Sync {
         source: &mut (dyn AsyncRead + Send + Unpin),
     ) -> Result<Output, TransportError>;
 
+    /// Streams the standard output of a script on a channel of its own into a sink (bulk data); none of it is kept.
+    async fn fetch(
+        &self,
+        script: Script,
+        sink: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<Output, TransportError>;
+
     /// Opens a TCP connection from the node to an address.
     async fn dial(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, TransportError>;
 

@@ -254,6 +254,14 @@ impl Session for Machine {
         self.spawn(script, source).await
     }
 
+    async fn fetch(
+        &self,
+        _script: Script,
+        _sink: &mut (dyn tokio::io::AsyncWrite + Send + Unpin),
+    ) -> Result<Output, TransportError> {
+        Err(TransportError::Other("not in unit tests".into()))
+    }
+
     async fn dial(&self, _host: &str, _port: u16) -> Result<Box<dyn Stream>, TransportError> {
         Err(TransportError::Other("not in unit tests".into()))
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::frame::{Lines, Nonce, keep};
@@ -29,17 +29,31 @@ pub(crate) enum Feed<'a> {
     Stream(&'a mut (dyn AsyncRead + Send + Unpin)),
 }
 
-/// Runs a script. See [`super::Session::run_aside`] and [`super::Session::feed`].
+/// Why neither side has anything more to say.
+enum Ended {
+    /// The channel was closed.
+    Closed,
+    /// Nothing came in time.
+    TimedOut,
+    /// The data to send could not be read. The pipe is kept: its end would look like the end of the data.
+    Source(std::io::Error, Box<dyn AsyncWrite + Send + Unpin>),
+    /// What came could not be written.
+    Sink(std::io::Error),
+}
+
+/// Runs a script. See [`super::Session::run_aside`], [`super::Session::feed`] and, with a sink, [`super::Session::fetch`].
 pub(crate) async fn run(
     opener: &dyn Opener,
     script: &Script,
     feed: Feed<'_>,
+    mut sink: Option<&mut (dyn AsyncWrite + Send + Unpin)>,
 ) -> Result<Output, TransportError> {
     let nonce = Nonce::new();
     let text = format!("{}\n{}\n#{}", process::ENVIRONMENT, script.text, nonce.as_str());
     let Wire { mut input, mut source } = opener.open(&command(&nonce, text.len())).await?;
     let mut state = State::new(&nonce, script);
-    let stall = matches!((&feed, script.timeout), (Feed::Stream(_), None));
+    let bulk = matches!(feed, Feed::Stream(_)) || sink.is_some();
+    let stall = bulk && script.timeout.is_none();
     let limit = script.timeout.unwrap_or(DEFAULT_TIMEOUT);
 
     let moved = std::sync::atomic::AtomicU64::new(0);
@@ -81,18 +95,23 @@ pub(crate) async fn run(
             tokio::select! {
                 piece = source.next() => match piece {
                     Some(piece) => state.take(piece),
-                    None => return true,
+                    None => return Ended::Closed,
                 },
                 () = sleep_until(end) => {
                     if state.exited.is_some() {
-                        return true;
+                        return Ended::Closed;
                     }
                     let now = moved.load(std::sync::atomic::Ordering::Relaxed);
                     if !stall || now == seen {
-                        return false;
+                        return Ended::TimedOut;
                     }
                     seen = now;
                 }
+            }
+            if let Some(sink) = &mut sink
+                && let Err(error) = state.out.pour(sink).await
+            {
+                return Ended::Sink(error);
             }
             if stall {
                 patience = Instant::now() + limit;
@@ -109,24 +128,28 @@ pub(crate) async fn run(
             tokio::select! {
                 result = &mut write, if !written => match result {
                     Ok(()) => written = true,
-                    Err(broken) => break Err(broken),
+                    Err((error, input)) => break Ended::Source(error, input),
                 },
-                closed = &mut read => break Ok(closed),
+                ended = &mut read => break ended,
             }
         }
     };
     match ended {
-        Ok(true) => state.finish(opener.target()),
-        Ok(false) => Err(match stop(opener, state.group).await {
+        Ended::Closed => state.finish(opener.target()),
+        Ended::TimedOut => Err(match stop(opener, state.group).await {
             Ok(()) => TransportError::Timeout(limit),
             Err(error) => {
                 TransportError::OutcomeUnknown(format!("no answer within {limit:?}, and then: {error}"))
             }
         }),
-        Err((error, input)) => {
+        Ended::Source(error, input) => {
             let _ = stop(opener, state.group).await;
             drop(input);
             Err(TransportError::Other(format!("the data to send could not be read: {error}")))
+        }
+        Ended::Sink(error) => {
+            let _ = stop(opener, state.group).await;
+            Err(TransportError::Other(format!("the data that came could not be written: {error}")))
         }
     }
 }
@@ -283,6 +306,14 @@ impl Stream {
         self.started = true;
         self.release(&noise[end + 1..]);
         Some(String::from_utf8_lossy(&noise[after..end]).into_owned())
+    }
+
+    /// Hands on what was kept.
+    async fn pour(&mut self, sink: &mut (dyn AsyncWrite + Send + Unpin)) -> std::io::Result<()> {
+        if self.kept.is_empty() {
+            return Ok(());
+        }
+        sink.write_all(&std::mem::take(&mut self.kept)).await
     }
 
     fn release(&mut self, bytes: &[u8]) {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::{Connector, Output, Script, Session, Stream, TransportError};
 use crate::node::{Node, NodeId};
@@ -31,6 +31,8 @@ pub enum Way {
     Aside,
     /// [`Session::feed`].
     Feed,
+    /// [`Session::fetch`].
+    Fetch,
 }
 
 /// Something that ran.
@@ -249,6 +251,17 @@ impl Session for FakeNode {
         let mut stdin = Vec::new();
         source.read_to_end(&mut stdin).await.map_err(|error| TransportError::Other(error.to_string()))?;
         self.call(Way::Feed, script, stdin).await
+    }
+
+    async fn fetch(
+        &self,
+        script: Script,
+        sink: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<Output, TransportError> {
+        let output = self.call(Way::Fetch, script, Vec::new()).await?;
+        let written = sink.write_all(&output.stdout).await;
+        written.map_err(|error| TransportError::Other(error.to_string()))?;
+        Ok(Output { stdout: Default::default(), ..output })
     }
 
     async fn dial(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, TransportError> {

@@ -1,7 +1,7 @@
 //! What sessions over SSH and on this machine share: the persistent shell, the channels beside it, deadlines.
 
 use async_trait::async_trait;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::aside::{self, Feed};
@@ -39,7 +39,7 @@ impl<L: Link> RootSession<L> {
     async fn beside(&self, script: &Script, feed: Feed<'_>) -> Result<Output, TransportError> {
         // The semaphore is never closed.
         let _permit = self.aside.acquire().await.map_err(|error| TransportError::Other(error.to_string()))?;
-        aside::run(&self.link, script, feed).await
+        aside::run(&self.link, script, feed, None).await
     }
 }
 
@@ -83,6 +83,15 @@ impl<L: Link> Session for RootSession<L> {
         source: &mut (dyn AsyncRead + Send + Unpin),
     ) -> Result<Output, TransportError> {
         self.beside(&script, Feed::Stream(source)).await
+    }
+
+    async fn fetch(
+        &self,
+        script: Script,
+        sink: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<Output, TransportError> {
+        let _permit = self.aside.acquire().await.map_err(|error| TransportError::Other(error.to_string()))?;
+        aside::run(&self.link, &script, Feed::Own, Some(sink)).await
     }
 
     async fn dial(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, TransportError> {

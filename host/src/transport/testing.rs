@@ -26,6 +26,7 @@ pub(crate) async fn behaves(session: Shared) {
     big_and_binary(&session).await;
     lines(&session).await;
     fed(&session).await;
+    fetched(&session).await;
     batches(&session).await;
     deadlines(&session).await;
     broken_sources(&session).await;
@@ -238,6 +239,42 @@ async fn deadlines(session: &Shared) {
     }
     let short = Script::new("sleep 0.2; echo in time").with_timeout(Duration::from_secs(5));
     assert_eq!(session.run(short).await.unwrap().text(), "in time\n");
+}
+
+/// More than is ever kept of an output arrives whole; a sink that breaks ends the script.
+async fn fetched(session: &Shared) {
+    let size = 3 * OUTPUT_LIMIT;
+    let script = format!("head -c {size} /dev/zero | tr '\\0' x; echo done >&2; exit 4");
+    let mut all = Vec::new();
+    let output = session.fetch(Script::new(script), &mut all).await.unwrap();
+    assert_eq!((output.status, output.stdout.len(), output.truncated), (4, 0, false));
+    assert_eq!(output.tail(1), ["done"]);
+    assert!(all.len() == size && all.iter().all(|byte| *byte == b'x'), "{}", all.len());
+
+    struct Full;
+    impl tokio::io::AsyncWrite for Full {
+        fn poll_write(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            _: &[u8],
+        ) -> std::task::Poll<std::io::Result<usize>> {
+            std::task::Poll::Ready(Err(std::io::ErrorKind::StorageFull.into()))
+        }
+        fn poll_flush(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+    let error = session.fetch(Script::new("cat /dev/zero"), &mut Full).await.unwrap_err();
+    assert!(error.to_string().contains("could not be written"), "{error}");
 }
 
 async fn broken_sources(session: &Shared) {
