@@ -56,6 +56,8 @@ enum Command {
     Up(commands::up::Arguments),
     Status(commands::status::Arguments),
     Logs(commands::logs::Arguments),
+    #[command(subcommand)]
+    Etcd(commands::etcd::Command),
     Reset(commands::reset::Arguments),
     Unlock(commands::unlock::Arguments),
     #[command(subcommand)]
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Up(it) => (it.output.kind(), it.run(&ui, global)),
         Command::Status(it) => (it.output.kind(), it.run(&ui, global)),
         Command::Logs(it) => (None, it.run(&ui)),
+        Command::Etcd(it) => (it.kind(), it.run(&ui, global)),
         Command::Reset(it) => (it.output.kind(), it.run(&ui, global)),
         Command::Unlock(it) => (None, it.run(&ui, global)),
         Command::Plugin(it) => (it.kind(), it.run(&ui)),

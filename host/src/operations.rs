@@ -1,6 +1,7 @@
 //! What the commands do: one file per command, data in, data out. Nothing here knows of a terminal; `cli` shows what comes back.
 
 pub mod context;
+pub mod etcd;
 pub mod failure;
 pub mod init;
 pub mod logs;

@@ -3,6 +3,7 @@
 mod converge;
 mod high_availability;
 mod interrupted;
+mod recovery;
 mod refused;
 mod sequence;
 mod support;

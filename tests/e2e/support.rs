@@ -65,8 +65,10 @@ impl Lab {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(ksp_lab::paths::ksp());
-        let (verb, rest) = arguments.split_first().unwrap_or((&"--version", &[]));
-        command.arg(verb).arg(self.scenario.manifest_path()).args(rest);
+        // `etcd` has commands of its own; the manifest comes behind the command.
+        let words = if arguments.first() == Some(&"etcd") { 2 } else { 1 };
+        let (verbs, rest) = arguments.split_at(words.min(arguments.len()));
+        command.args(verbs).arg(self.scenario.manifest_path()).args(rest);
         command.env("KSP_STATE_DIR", self.state.path()).env("NO_COLOR", "1").stdin(Stdio::null());
         command
     }

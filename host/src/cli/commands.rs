@@ -1,5 +1,6 @@
 //! One file per command: its arguments, and what of an operation's result is shown.
 
+pub mod etcd;
 pub mod init;
 pub mod logs;
 pub mod plan;

@@ -1,6 +1,7 @@
 //! What people see: streams, colours, width, questions. Standard output carries results only; all else goes to standard error.
 
 pub mod board;
+pub mod etcd_view;
 pub mod log_view;
 pub mod ndjson;
 pub mod plain;
@@ -9,6 +10,7 @@ pub mod plugin_view;
 pub mod progress;
 pub mod report_view;
 pub mod reset_view;
+pub mod restore_view;
 pub mod rows;
 pub mod sanitize;
 pub mod snippet;

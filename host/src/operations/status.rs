@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node as KubeNode, Pod};
+use k8s_openapi::api::core::v1::Node as KubeNode;
 use kube::Api;
 use kube::api::ListParams;
 use serde::Serialize;
 
 use super::context::Context;
+use super::etcd;
 use super::plan::{Document, document};
 use super::prepare::Prepared;
 use crate::kubernetes::Kubernetes;
@@ -39,6 +40,8 @@ pub struct Report {
     pub cluster_drift: Vec<Drift>,
     /// Certificates, the one that ends first in front.
     pub certificates: Vec<Certificate>,
+    /// How etcd is; none when there is no cluster yet, or no stage says how etcd is run.
+    pub etcd: Option<etcd::status::Report>,
     /// The newest run of this workstation.
     pub last_run: Option<Summary>,
 }
@@ -54,7 +57,7 @@ pub struct NodeStatus {
     pub state: State,
     /// What the kubelet reports.
     pub version: Option<String>,
-    /// The etcd member on it: "member", or what is wrong.
+    /// The etcd member on it: "leader", "follower", or what is wrong.
     pub etcd: Option<String>,
     /// What differs from the manifest, by stage.
     pub drift: Vec<Drift>,
@@ -114,8 +117,6 @@ pub struct Seen {
     pub cordoned: bool,
     /// What the kubelet reports.
     pub version: Option<String>,
-    /// Whether the etcd member on it is ready, when it runs as a pod.
-    pub etcd: Option<bool>,
 }
 
 /// What the API says of nodes, or why it cannot be asked.
@@ -123,14 +124,10 @@ pub type Asked = Result<BTreeMap<String, Seen>, String>;
 
 /// Looks at everything.
 pub async fn status(context: &Context, prepared: &Prepared) -> Report {
-    let asked = match &prepared.kubernetes {
-        None => Err("no control plane answers with an API server".to_owned()),
-        Some(kubernetes) => match tokio::time::timeout(ANSWER_WITHIN, ask(kubernetes)).await {
-            Ok(Ok(seen)) => Ok(seen),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("the API server did not answer within {}s", ANSWER_WITHIN.as_secs())),
-        },
-    };
+    let there = exists(prepared);
+    let (asked, etcd) = tokio::join!(ask_within(prepared), async {
+        if there { etcd::status::status(prepared).await.ok() } else { None }
+    });
     let document = document(prepared, &context.redactor);
     let last_run =
         history::list(&context.paths, Some(&document.cluster)).ok().and_then(|runs| runs.into_iter().next());
@@ -138,7 +135,8 @@ pub async fn status(context: &Context, prepared: &Prepared) -> Report {
         &document,
         &prepared.unreachable_reasons(),
         &asked,
-        if exists(prepared) { prepared.certificates() } else { Vec::new() },
+        if there { prepared.certificates() } else { Vec::new() },
+        etcd,
         last_run.map(|(_, summary)| summary),
     )
 }
@@ -148,25 +146,21 @@ fn exists(prepared: &Prepared) -> bool {
     prepared.gathered.values().any(|it| it.state.is_some())
 }
 
+async fn ask_within(prepared: &Prepared) -> Asked {
+    let Some(kubernetes) = &prepared.kubernetes else {
+        return Err("no control plane answers with an API server".to_owned());
+    };
+    match tokio::time::timeout(ANSWER_WITHIN, ask(kubernetes)).await {
+        Ok(Ok(seen)) => Ok(seen),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the API server did not answer within {}s", ANSWER_WITHIN.as_secs())),
+    }
+}
+
 async fn ask(kubernetes: &Kubernetes) -> Result<BTreeMap<String, Seen>, kube::Error> {
     let nodes: Api<KubeNode> = Api::all(kubernetes.client.clone());
-    let pods: Api<Pod> = Api::namespaced(kubernetes.client.clone(), "kube-system");
-    // kubeadm labels the static pods of stacked etcd members so.
-    let members = ListParams::default().labels("component=etcd,tier=control-plane");
-    let everything = ListParams::default();
-    let (nodes, members) = tokio::try_join!(nodes.list(&everything), pods.list(&members))?;
-    let mut seen: BTreeMap<String, Seen> =
-        nodes.into_iter().filter_map(|node| Some((node.metadata.name.clone()?, look(&node)))).collect();
-    for pod in members {
-        let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) else { continue };
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let ready =
-            conditions.is_some_and(|all| all.iter().any(|it| it.type_ == "Ready" && it.status == "True"));
-        if let Some(seen) = seen.get_mut(node) {
-            seen.etcd = Some(ready);
-        }
-    }
-    Ok(seen)
+    let nodes = nodes.list(&ListParams::default()).await?;
+    Ok(nodes.into_iter().filter_map(|node| Some((node.metadata.name.clone()?, look(&node)))).collect())
 }
 
 fn look(node: &KubeNode) -> Seen {
@@ -180,7 +174,6 @@ fn look(node: &KubeNode) -> Seen {
         }),
         cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
         version: status.and_then(|status| status.node_info.as_ref()).map(|info| info.kubelet_version.clone()),
-        etcd: None,
     }
 }
 
@@ -190,8 +183,13 @@ pub fn compose(
     unreachable: &BTreeMap<String, String>,
     asked: &Asked,
     mut certificates: Vec<Certificate>,
+    etcd: Option<etcd::status::Report>,
     last_run: Option<Summary>,
 ) -> Report {
+    let on_nodes = etcd.iter().flat_map(|etcd| &etcd.certificates);
+    certificates.extend(
+        on_nodes.map(|it| Certificate { name: format!("{} {}", it.node, it.path), days_left: it.days_left }),
+    );
     certificates.sort_by(|a, b| a.days_left.cmp(&b.days_left).then_with(|| a.name.cmp(&b.name)));
     let nodes: Vec<NodeStatus> = document
         .nodes
@@ -213,26 +211,29 @@ pub fn compose(
                 version: seen
                     .and_then(|seen| seen.version.as_ref())
                     .map(|it| it.trim_start_matches('v').to_owned()),
-                etcd: seen
-                    .and_then(|seen| seen.etcd)
-                    .map(|ready| if ready { "member" } else { "not ready" }.to_owned()),
+                etcd: etcd
+                    .iter()
+                    .flat_map(|etcd| &etcd.members)
+                    .find(|member| member.node == node.name)
+                    .map(|member| member.state.words().to_owned()),
                 drift: drift(document, Some(&node.name)),
             }
         })
         .collect();
-    let works = |node: &NodeStatus| {
-        matches!(node.state, State::Ready | State::Cordoned | State::Reached)
-            && node.etcd.as_deref() != Some("not ready")
-    };
+    let works = |node: &NodeStatus| matches!(node.state, State::Ready | State::Cordoned | State::Reached);
     let expired = certificates.iter().any(|certificate| certificate.days_left < 0);
     Report {
         cluster: document.cluster.clone(),
         kubernetes: document.kubernetes.clone(),
-        healthy: asked.is_ok() && nodes.iter().all(works) && !expired,
+        healthy: asked.is_ok()
+            && nodes.iter().all(works)
+            && !expired
+            && etcd.as_ref().is_none_or(|etcd| etcd.healthy),
         api_error: asked.as_ref().err().cloned(),
         nodes,
         cluster_drift: drift(document, None),
         certificates,
+        etcd,
         last_run,
     }
 }

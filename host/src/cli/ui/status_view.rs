@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::sanitize;
 use super::style::Palette;
 use super::text::{age, columns, count};
+use super::{etcd_view, sanitize};
 use crate::operations::status::{Drift, Report, State};
 
 /// How many stages with drift are named for a node.
@@ -35,6 +35,11 @@ pub fn render(report: &Report, manifest: &str, now: Timestamp, palette: Palette)
     let mut text = format!("{}\n\n", parts.join("   "));
     text.push_str(&columns(&rows(report, palette), 2));
     text.push('\n');
+    if let Some(etcd) = &report.etcd {
+        let quorum = etcd_view::quorum(etcd.quorum, palette);
+        let backup = etcd_view::backup(etcd.last_backup.as_ref(), etcd.failed_backup.as_ref(), now, palette);
+        let _ = writeln!(text, "etcd: {quorum}; {backup}");
+    }
     closing(&mut text, report, manifest, palette);
     text
 }
@@ -50,7 +55,7 @@ fn rows(report: &Report, palette: Palette) -> Vec<Vec<String>> {
             version
         };
         let etcd = match node.etcd.as_deref() {
-            Some("member") => "member".to_owned(),
+            Some(works @ ("leader" | "follower")) => works.to_owned(),
             Some(wrong) => palette.bad(wrong),
             None => String::new(),
         };
@@ -96,6 +101,10 @@ fn closing(text: &mut String, report: &Report, manifest: &str, palette: Palette)
         if let State::NotReady(reason) | State::NotReached(reason) = &node.state {
             let _ = writeln!(text, "{}: {}", palette.bad(&node.name), sanitize::line(reason));
         }
+    }
+    if report.etcd.as_ref().is_some_and(|etcd| !etcd.healthy) {
+        let command = palette.name(&format!("`ksp etcd status {manifest}`"));
+        let _ = writeln!(text, "{} {command}", palette.bad("etcd is not healthy:"));
     }
     if !report.cluster_drift.is_empty() {
         let _ = writeln!(text, "Objects in the cluster differ: {}", drift(&report.cluster_drift, palette));

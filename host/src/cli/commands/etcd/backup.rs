@@ -1,0 +1,66 @@
+//! `ksp etcd backup`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use crate::cli::commands::{Outcome, Setup, block_on, json, print};
+use crate::cli::exit::Exit;
+use crate::cli::options::{Global, ManifestPath, Output};
+use crate::cli::ui::Ui;
+use crate::operations::etcd::backup::{self, Options, mib};
+
+/// Bring a snapshot of etcd and the cluster's keys to this machine, as one file
+///
+/// Takes the snapshot from a healthy member that does not lead, checks it there, and writes one archive with the snapshot, what ksp
+/// keeps of the cluster (authorities, secrets) and a control plane's certificates. Nothing stays on the node.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  ksp etcd backup prod.toml --to /backups
+  ksp etcd backup prod.toml --member cp2            # when the others are lost")]
+pub struct Arguments {
+    #[command(flatten)]
+    manifest: ManifestPath,
+    /// The folder that the file is written to
+    #[arg(long, value_name = "FOLDER", default_value = ".", value_hint = ValueHint::DirPath)]
+    to: PathBuf,
+    /// Ask the member on this node, also when there is no quorum
+    #[arg(long, value_name = "NODE")]
+    member: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+impl Arguments {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// No backup was written.
+    pub fn run(self, ui: &Ui, global: &Global) -> Outcome {
+        let kind = self.output.kind();
+        let setup = Setup::new(ui, global, self.manifest.manifest, kind)?;
+        let options = Options { to: self.to, member: self.member };
+        let made = block_on(async {
+            let listening = setup.listen()?;
+            let made = backup::backup(&setup.context, &options).await;
+            drop(listening);
+            made
+        })?;
+        setup.progress.hide();
+        if kind.is_some() {
+            print(ui, &json(&made)?)?;
+            return Ok(Exit::Done);
+        }
+        let about = &made.backup;
+        let path = ui.err_palette.name(&made.path.display().to_string());
+        ui.say(&format!(
+            "Wrote {path}: revision {}, {} from {}",
+            about.revision,
+            mib(about.size),
+            about.node
+        ));
+        ui.say("The cluster's keys are in it: it is for you alone (mode 600).");
+        Ok(Exit::Done)
+    }
+}
