@@ -301,7 +301,10 @@ fn problems(answers: &BTreeMap<&str, &Status>, quorum: Quorum, members: &[Member
             }
         });
     }
-    if quorum.voting > 1 && quorum.voting % 2 == 0 && members.iter().all(|member| member.state.works()) {
+    if quorum.voting > 1
+        && quorum.voting.is_multiple_of(2)
+        && members.iter().all(|member| member.state.works())
+    {
         found.push(format!(
             "{} voting members bear no more failures than {}",
             quorum.voting,
