@@ -53,7 +53,7 @@ fn write(
     writeln!(out, "name = {}", quoted(&answers.name))?;
     writeln!(
         out,
-        "# A release of Kubernetes, all three numbers. Raise it to upgrade, one minor version at a time."
+        "# A release of Kubernetes, all three numbers. ksp cannot change it on a living cluster yet."
     )?;
     writeln!(out, "kubernetes = {}", quoted(kubernetes))?;
     write_endpoint(out, endpoint)?;
