@@ -11,6 +11,7 @@ mod connector;
 mod diff;
 mod discovery;
 mod failure;
+mod patience;
 mod record;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tower::Layer;
 use self::connector::ApiConnector;
 use self::dial::{Dial, Direct, Through};
 use self::discovery::Kinds;
+pub use self::patience::Patience;
 use crate::manifest::Endpoint;
 use crate::op::OpError;
 use crate::pki::{Pki, PkiError, Request, Usage};
@@ -58,6 +60,8 @@ async fn side_by_side<T>(requests: Vec<impl Future<Output = Result<T, OpError>>>
 pub struct Kubernetes {
     /// Tunnelled; field manager `ksp`.
     pub client: kube::Client,
+    /// How long waits of this run go on.
+    pub patience: Patience,
     kinds: Arc<Kinds>,
     connector: ApiConnector,
 }
@@ -149,7 +153,7 @@ fn connect_with(
     // The connector picks the address; this one only fills the requests' Host header.
     let base = http::Uri::from_static("https://kubernetes.default.svc");
     let client = kube::Client::new(BaseUriLayer::new(base).layer(http), "default");
-    Ok(Kubernetes { client, kinds: Arc::default(), connector })
+    Ok(Kubernetes { client, patience: Patience::default(), kinds: Arc::default(), connector })
 }
 
 impl Kubernetes {

@@ -37,6 +37,11 @@ impl Signal {
         self.0.borrow().is_some()
     }
 
+    /// True when it will not come.
+    pub fn has_failed(&self) -> bool {
+        matches!(&*self.0.borrow(), Some(Err(_)))
+    }
+
     /// Waits for it.
     ///
     /// # Errors
@@ -99,6 +104,11 @@ impl Tally {
         self.signal.is_settled()
     }
 
+    /// True when all venues are settled, and badly for everybody.
+    pub fn has_failed(&self) -> bool {
+        self.signal.has_failed()
+    }
+
     /// Waits until all venues are settled.
     ///
     /// # Errors
@@ -128,6 +138,7 @@ mod tests {
         tally.settle(W1, false, &failed());
         assert!(!tally.is_settled());
         tally.settle(W2, false, &Ok(()));
+        assert!(!tally.has_failed());
         assert_eq!(tally.wait(W2).await, Ok(()));
         assert_eq!(tally.wait(Venue::Cluster).await, Ok(()));
         assert!(tally.wait(W1).await.is_err());
@@ -138,7 +149,7 @@ mod tests {
         let critical = Tally::new(2);
         critical.settle(W1, true, &failed());
         critical.settle(W2, false, &Ok(()));
-        assert!(critical.wait(W2).await.is_err());
+        assert!(critical.wait(W2).await.is_err() && critical.has_failed());
         let everywhere = Tally::new(1);
         everywhere.settle(W1, false, &failed());
         assert!(everywhere.wait(Venue::Cluster).await.is_err());

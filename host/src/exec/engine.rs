@@ -34,6 +34,8 @@ pub struct Engine {
     worker_budget: Arc<Budget>,
     lease: Mutex<Option<Arc<Lease>>>,
     kubernetes: OnceCell<Kubernetes>,
+    /// A stage has failed as a whole.
+    impatient: AtomicBool,
     /// Serialises writes of the cluster's state.
     keeping: tokio::sync::Mutex<()>,
     /// The control planes that were reached have the state.
@@ -65,6 +67,7 @@ impl Engine {
             worker_budget: Budget::new("worker", job.options.max_unavailable.max(1)),
             lease: Mutex::default(),
             kubernetes: OnceCell::new(),
+            impatient: AtomicBool::new(false),
             keeping: tokio::sync::Mutex::default(),
             kept: AtomicBool::new(false),
             progress: Mutex::default(),
@@ -163,7 +166,19 @@ impl Engine {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
-        self.kubernetes.get_or_try_init(connect).await.cloned()
+        let kubernetes = self.kubernetes.get_or_try_init(connect).await?;
+        if self.impatient.load(Ordering::SeqCst) {
+            kubernetes.patience.lose();
+        }
+        Ok(kubernetes.clone())
+    }
+
+    /// A stage has failed as a whole: what still waits for the cluster may wait in vain.
+    pub(super) fn lose_patience(&self) {
+        self.impatient.store(true, Ordering::SeqCst);
+        if let Some(kubernetes) = self.kubernetes.get() {
+            kubernetes.patience.lose();
+        }
     }
 
     /// Writes the cluster's state to the control planes when it changed.

@@ -194,6 +194,11 @@ impl Schedule {
         self.stages[step.stage].all.settle(step.venue, critical, how);
     }
 
+    /// True when a stage has failed for everybody who needs it.
+    pub(super) fn has_failed(&self, stage: usize) -> bool {
+        self.stages[stage].all.has_failed()
+    }
+
     /// Bounds the nodes of an op.
     pub(super) fn batch(&self, stage: usize, op: OpId) -> Option<&Semaphore> {
         self.stages[stage].batches.get(&op)

@@ -302,6 +302,9 @@ impl Part {
         }
         let how = broken.as_ref().map_or(Ok(()), |broken| Err(broken.reason()));
         self.schedule.settle_step(&self.step, self.engine.is_critical(self.step.venue), &how);
+        if matches!(broken, Some(Broken::Failed(_))) && self.schedule.has_failed(self.step.stage) {
+            self.engine.lose_patience();
+        }
         if self.stage().pending_at(self.step.venue) == 0 {
             return;
         }

@@ -74,7 +74,7 @@ impl Wait {
     /// Waits until it holds; each new reason goes to `lines`.
     ///
     /// # Errors
-    /// `ksp::kube::wait-timeout` at the deadline, with the last reason and what the pods and their logs say.
+    /// `ksp::kube::wait-timeout` at the deadline, or soon after another part of the run has failed, with the last reason and what the pods and their logs say.
     pub async fn run(
         &self,
         kubernetes: &Kubernetes,
@@ -83,9 +83,13 @@ impl Wait {
     ) -> Result<(), OpError> {
         let started = Instant::now();
         let mut told = Told { lines, last: String::new() };
-        match tokio::time::timeout_at(deadline, self.watch(kubernetes, deadline, &mut told)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if Instant::now() < deadline => Err(error),
+        let ended = tokio::select! {
+            ended = tokio::time::timeout_at(deadline, self.watch(kubernetes, deadline, &mut told)) => ended.ok(),
+            () = kubernetes.patience.end() => None,
+        };
+        match ended {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) if Instant::now() < deadline => Err(error),
             _ => Err(self.timed_out(kubernetes, started, told.last).await),
         }
     }
