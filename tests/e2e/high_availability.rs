@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::sequence::Sequence;
+use ksp_lab::sequence::Sequence;
+
 use crate::support::Lab;
 
 /// What every node uses, on its own loopback.
@@ -40,7 +41,7 @@ fn any_control_plane_may_die() -> Result<()> {
     }
 
     let ready = lab.kubectl(READY)?;
-    let sequence = Sequence::start(&lab, "w1", ENDPOINT)?;
+    let sequence = Sequence::start(&lab.scenario, "w1", ENDPOINT)?;
     // Each in turn: the kubelet's own connection is to one of them.
     for (dead, other) in [("cp1", "cp2"), ("cp2", "cp3"), ("cp3", "cp1")] {
         let connected = connections(&lab, dead)?;

@@ -5,6 +5,7 @@ mod bring_up;
 mod cluster;
 mod exec;
 mod files;
+mod high_availability;
 mod script;
 mod table;
 mod timed;
@@ -34,6 +35,8 @@ pub enum Part {
     Worker,
     /// `ksp --version`
     Start,
+    /// Three control planes and two workers: by hand and by ksp, a rolling change, a control plane that dies
+    HighAvailability,
     /// The library's own measurements: scripts over one connection, loading of plugins
     Exec,
 }
@@ -62,6 +65,10 @@ fn measure(wanted: impl Fn(Part) -> bool, table: &mut Table) -> Result<()> {
     if [Part::BringUp, Part::Again, Part::Worker].into_iter().any(&wanted) {
         build::ensure(build::Wanted::With(&[]))?;
         with_nodes(&wanted, table)?;
+    }
+    if wanted(Part::HighAvailability) {
+        build::ensure(build::Wanted::With(&[]))?;
+        high_availability::measure(table)?;
     }
     Ok(())
 }

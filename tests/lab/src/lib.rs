@@ -29,5 +29,6 @@ pub mod registry;
 pub mod release;
 pub mod rootfs;
 pub mod scenario;
+pub mod sequence;
 pub mod tell;
 pub mod wait;

@@ -9,18 +9,24 @@ use anyhow::Result;
 
 use super::table::{Table, time};
 use super::{SCENARIO, script, three};
+use crate::scenario::Scenario;
 use crate::{paths, scenario, tell};
 
 /// How long the script takes on fresh nodes.
 pub fn by_hand() -> Result<Duration> {
+    scenario::down(SCENARIO)?;
+    scripted("kubeadm script, three fresh nodes", three()?)
+}
+
+/// How long the script takes on the nodes of a scenario, which are fresh.
+pub fn scripted(what: &str, nodes: Scenario) -> Result<Duration> {
     // Neither side is the first to read the mirror's files from the disk.
     tell::timed("read the mirror's files once", || {
         read_all(&paths::cached("files")?)?;
         read_all(&paths::cached("registry")?)
     })?;
-    scenario::down(SCENARIO)?;
-    let nodes = three()?.up()?;
-    let (took, steps) = tell::timed("kubeadm script, three fresh nodes", || script::run(&nodes))?;
+    let nodes = nodes.up()?;
+    let (took, steps) = tell::timed(what, || script::run(&nodes))?;
     tell::say(format_args!("the script's steps:\n{}", steps.trim_end()));
     Ok(took)
 }

@@ -24,7 +24,12 @@ impl Cluster {
     /// Three fresh nodes; ksp has not yet been there.
     pub fn fresh() -> Result<Self> {
         scenario::down(SCENARIO)?;
-        Ok(Self { scenario: three()?.up()?, state: Rc::new(tempfile::tempdir()?) })
+        Self::of(three()?)
+    }
+
+    /// The nodes of a scenario, booted.
+    pub fn of(scenario: Scenario) -> Result<Self> {
+        Ok(Self { scenario: scenario.up()?, state: Rc::new(tempfile::tempdir()?) })
     }
 
     /// The same with a fresh node more, in the manifest as well.

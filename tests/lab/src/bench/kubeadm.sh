@@ -1,6 +1,7 @@
 #!/bin/bash
-# What ksp is measured against: three nodes made a cluster by hand, with what can overlap overlapping.
-# The bench sets: key known_hosts cp workers files registry flannel_yaml node_sh arch
+# What ksp is measured against: nodes made a cluster by hand, with what can overlap overlapping.
+# The bench sets: key known_hosts cp more workers files registry flannel_yaml node_sh arch
+#                 (`more`: further control planes, which join one after another)
 #                 kubernetes containerd runc cni_plugins crictl flannel coredns
 set -euo pipefail
 
@@ -18,7 +19,7 @@ step() {
 on() { ssh "${options[@]}" "root@$1" "${@:2}"; }
 kubectl() { on "$cp" kubectl --kubeconfig /etc/kubernetes/admin.conf "$@" </dev/null; }
 leave() {
-    for node in $cp $workers; do
+    for node in $cp $more $workers; do
         ssh "${options[@]}" -O exit "root@$node" 2>/dev/null || true
     done
     rm -rf "$sockets"
@@ -44,10 +45,11 @@ network() {
 }
 
 init() {
-    on "$cp" 'timeout 300 kubeadm init --config=/dev/stdin' > "$log" 2>&1 <<END || { cat "$log" >&2; return 1; }
+    on "$cp" "timeout 300 kubeadm init --config=/dev/stdin ${more:+--upload-certs}" > "$log" 2>&1 <<END || { cat "$log" >&2; return 1; }
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: InitConfiguration
 bootstrapTokens: [{ token: $token }]
+certificateKey: $certificate_key
 localAPIEndpoint: { advertiseAddress: $cp, bindPort: 6443 }
 nodeRegistration:
   criSocket: unix:///run/containerd/containerd.sock
@@ -75,8 +77,16 @@ END
 
 join() {
     on "$1" "timeout 300 kubeadm join $cp:6443 --token $token --discovery-token-ca-cert-hash $hash \
-        --ignore-preflight-errors=SystemVerification" </dev/null >"$sockets/join-$1.log" 2>&1 ||
+        --ignore-preflight-errors=SystemVerification ${*:2}" </dev/null >"$sockets/join-$1.log" 2>&1 ||
         { cat "$sockets/join-$1.log" >&2; return 1; }
+}
+
+# One after another: etcd takes one learner at a time.
+join_control_planes() {
+    for node in $more; do
+        join "$node" --control-plane "--certificate-key=$certificate_key"
+    done
+    [ -z "$more" ] || step 'control planes joined'
 }
 
 # Each in parallel; fails when one does.
@@ -88,7 +98,8 @@ each() {
 
 random=$(od -An -N11 -tx1 /dev/urandom | tr -d ' \n')
 token=${random:0:6}.${random:6:16}
-each set_up "$cp $workers"
+certificate_key=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+each set_up "$cp $more $workers"
 step 'nodes set up'
 
 each pull "$workers" registry.k8s.io/pause:3.10.2 "registry.k8s.io/kube-proxy:v$kubernetes" \
@@ -101,11 +112,14 @@ init
 wait "$pulls"
 step 'images pulled on the workers'
 hash=$(grep -o 'sha256:[0-9a-f]*' "$log" | head -1)
+join_control_planes &
+joins=$!
 each join "$workers"
 step 'workers joined'
+wait "$joins"
 wait "$applied"
 
-all=$(wc -w <<< "$cp $workers")
+all=$(wc -w <<< "$cp $more $workers")
 for ((try = 0; try < 240; try++)); do
     [ "$(kubectl get nodes -o name | wc -l)" -eq "$all" ] && break
     sleep 0.5

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::timed;
 use crate::component::Component;
+use crate::node::Node;
 use crate::process::run as program;
 use crate::scenario::Scenario;
 use crate::{mirror, paths};
@@ -38,7 +39,10 @@ pub fn run(nodes: &Scenario) -> Result<(Duration, String)> {
     let flannel = folder.join("flannel.yaml");
     fs::write(&flannel, FLANNEL)?;
     let (first, others) = nodes.nodes.split_first().context("the scenario has no nodes")?;
-    let workers: Vec<String> = others.iter().map(|node| node.address.to_string()).collect();
+    let (more, workers): (Vec<&Node>, Vec<&Node>) =
+        others.iter().partition(|node| node.roles.iter().any(|role| role == "control-plane"));
+    let addresses =
+        |nodes: &[&Node]| nodes.iter().map(|node| node.address.to_string()).collect::<Vec<_>>().join(" ");
 
     let limit = (LONGEST.as_secs() - 30).to_string();
     let mut command = program("timeout")
@@ -47,7 +51,8 @@ pub fn run(nodes: &Scenario) -> Result<(Duration, String)> {
         .env("key", folder.join("ssh/id_ed25519"))
         .env("known_hosts", folder.join("ssh/known_hosts"))
         .env("cp", first.address.to_string())
-        .env("workers", workers.join(" "))
+        .env("more", addresses(&more))
+        .env("workers", addresses(&workers))
         .env("files", mirror::files())
         .env("registry", mirror::registry())
         .env("flannel_yaml", flannel)

@@ -1,11 +1,13 @@
 //! A client of the cluster that nothing may fool: it writes numbers while faults happen and remembers which were acknowledged.
 //! Each number is written with retries for as long as the checker runs; at the end all are read back.
 //!
-//! ```ignore
-//! let sequence = Sequence::start(&lab, "w1", "https://127.0.0.1:7443")?;
-//! lab.scenario.node("cp1")?.kill()?;
-//! let seen = sequence.finish()?;          // fails when an acknowledged number is gone
-//! ensure!(seen.longest_gap < Duration::from_secs(15));
+//! ```no_run
+//! # let scenario = ksp_lab::scenario::Scenario::load("ha")?;
+//! let sequence = ksp_lab::sequence::Sequence::start(&scenario, "w1", "https://127.0.0.1:7443")?;
+//! scenario.node("cp1")?.kill()?;
+//! let seen = sequence.finish()?; // fails when an acknowledged number is gone
+//! assert!(seen.longest_gap.as_secs() < 15);
+//! # Ok::<(), anyhow::Error>(())
 //! ```
 
 use std::collections::BTreeSet;
@@ -15,10 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::node::Node;
+use crate::scenario::Scenario;
+use crate::tell;
 use anyhow::{Context, Result, bail, ensure};
-use ksp_lab::node::Node;
-
-use crate::support::Lab;
 
 /// The administrator's kubeconfig on the node that writes.
 const KUBECONFIG: &str = "/tmp/sequence.conf";
@@ -45,11 +47,14 @@ pub struct Seen {
     pub acknowledged: u32,
     /// Requests that failed and were made again.
     pub failed: u32,
+    /// Most failures in a row: 1 when one retry cured each.
+    pub in_a_row: u32,
     /// The longest time between two acknowledged writes, each read back.
     pub longest_gap: Duration,
     /// What the failed requests said, each once.
     pub reasons: BTreeSet<String>,
     last: Option<Instant>,
+    failing: u32,
 }
 
 impl Seen {
@@ -60,8 +65,11 @@ impl Seen {
                 self.longest_gap = self.longest_gap.max(now - last);
             }
             self.acknowledged = number;
+            self.failing = 0;
         } else if let Some(reason) = line.strip_prefix("failed ") {
             self.failed += 1;
+            self.failing += 1;
+            self.in_a_row = self.in_a_row.max(self.failing);
             self.reasons.insert(reason.to_owned());
         }
     }
@@ -87,9 +95,9 @@ fn script(kubectl: &str) -> String {
 impl<'a> Sequence<'a> {
     /// Begins to write from a node through a server ("https://127.0.0.1:7443"), with the administrator's certificate; returns when the
     /// first numbers are written.
-    pub fn start(lab: &'a Lab, node: &str, server: &str) -> Result<Self> {
-        let node = lab.scenario.node(node)?;
-        let kubeconfig = std::fs::read(lab.scenario.kubeconfig())?;
+    pub fn start(scenario: &'a Scenario, node: &str, server: &str) -> Result<Self> {
+        let node = scenario.node(node)?;
+        let kubeconfig = std::fs::read(scenario.kubeconfig())?;
         node.ssh("root").arg(format!("umask 077; cat > {KUBECONFIG}")).input(kubeconfig).output()?;
         // A namespace of its own: one that is going away takes nothing new.
         let namespace = format!("sequence-{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis());
@@ -158,12 +166,13 @@ impl<'a> Sequence<'a> {
         if !lost.is_empty() {
             bail!("{} of {} acknowledged writes are lost: {lost:?}", lost.len(), seen.acknowledged);
         }
-        eprintln!(
-            "sequence: {} numbers written and read back, {} requests failed, longest gap {:.1} s",
+        tell::say(format_args!(
+            "sequence: {} numbers written and read back; {} requests failed, at most {} in a row; longest gap {:.1} s",
             seen.acknowledged,
             seen.failed,
+            seen.in_a_row,
             seen.longest_gap.as_secs_f64()
-        );
+        ));
         Ok(seen)
     }
 
