@@ -59,6 +59,8 @@ enum Command {
     #[command(subcommand)]
     Etcd(commands::etcd::Command),
     Reset(commands::reset::Arguments),
+    #[command(subcommand)]
+    Node(commands::node::Command),
     Unlock(commands::unlock::Arguments),
     #[command(subcommand)]
     Plugin(commands::plugin::Command),
@@ -87,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Logs(it) => (None, it.run(&ui)),
         Command::Etcd(it) => (it.kind(), it.run(&ui, global)),
         Command::Reset(it) => (it.output.kind(), it.run(&ui, global)),
+        Command::Node(it) => (it.kind(), it.run(&ui, global)),
         Command::Unlock(it) => (None, it.run(&ui, global)),
         Command::Plugin(it) => (it.kind(), it.run(&ui)),
         Command::Util(it) => (None, it.run(&ui)),

@@ -5,6 +5,7 @@ pub mod etcd;
 pub mod failure;
 pub mod init;
 pub mod logs;
+pub mod node;
 pub mod plan;
 pub mod plugin;
 pub mod prepare;

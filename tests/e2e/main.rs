@@ -3,7 +3,7 @@
 mod converge;
 mod high_availability;
 mod interrupted;
+mod members;
 mod recovery;
 mod refused;
-mod sequence;
 mod support;

@@ -65,8 +65,9 @@ impl Lab {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(ksp_lab::paths::ksp());
-        // `etcd` has commands of its own; the manifest comes behind the command.
-        let words = if arguments.first() == Some(&"etcd") { 2 } else { 1 };
+        // Groups have commands of their own; the manifest comes behind the command.
+        let grouped = matches!(arguments.first(), Some(&("etcd" | "node")));
+        let words = if grouped { 2 } else { 1 };
         let (verbs, rest) = arguments.split_at(words.min(arguments.len()));
         command.args(verbs).arg(self.scenario.manifest_path()).args(rest);
         command.env("KSP_STATE_DIR", self.state.path()).env("NO_COLOR", "1").stdin(Stdio::null());
@@ -96,6 +97,24 @@ impl Lab {
     pub fn kill_in(&self, stage: &str, op: &str, moment: Duration) -> Result<String> {
         let mut up = self.up_until(stage, op)?;
         std::thread::sleep(moment);
+        up.child.kill()?;
+        up.child.wait()?;
+        Ok(up.run)
+    }
+
+    /// Starts `ksp up` and kills it (-9) as soon as something is so after an op of this stage has started. The id of the run, which
+    /// still holds the lock.
+    pub fn kill_when(&self, stage: &str, op: &str, so: impl Fn() -> Result<()>) -> Result<String> {
+        let mut up = self.up_until(stage, op)?;
+        let end = Instant::now() + Duration::from_secs(180);
+        while let Err(why) = so() {
+            let over = up.child.try_wait()?.is_some();
+            if over || Instant::now() > end {
+                let _ = up.child.kill();
+                up.child.wait()?;
+                return Err(why.context("it did not come to that"));
+            }
+        }
         up.child.kill()?;
         up.child.wait()?;
         Ok(up.run)

@@ -3,6 +3,7 @@
 pub mod etcd;
 pub mod init;
 pub mod logs;
+pub mod node;
 pub mod plan;
 pub mod plugin;
 pub mod reset;

@@ -1,13 +1,13 @@
 //! `ksp up`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 
 use super::{Outcome, Setup, block_on, json, print, say_run, usage};
 use crate::cli::exit::Exit;
-use crate::cli::options::{Global, Kind, ManifestPath, StreamOutput, duration_argument};
+use crate::cli::options::{Global, Kind, ManifestPath, StreamFormat, StreamOutput, duration_argument};
 use crate::cli::ui::Ui;
 use crate::cli::ui::plan_view::{self, Selection};
 use crate::cli::ui::report_view::{self, Ending, Look};
@@ -57,7 +57,18 @@ impl Arguments {
         block_on(self.execute(ui, &setup, kind))
     }
 
-    async fn execute(&self, ui: &Ui, setup: &Setup, kind: Option<Kind>) -> Outcome {
+    /// As if the user had been asked: for commands that end in it.
+    pub(super) fn agreed_already(manifest: PathBuf) -> Self {
+        Self {
+            manifest: ManifestPath { manifest },
+            yes: true,
+            lock_timeout: Duration::ZERO,
+            max_unavailable: 1,
+            output: StreamOutput { output: StreamFormat::Text },
+        }
+    }
+
+    pub(super) async fn execute(&self, ui: &Ui, setup: &Setup, kind: Option<Kind>) -> Outcome {
         let began = std::time::Instant::now();
         let mut prepared = prepare::prepare(&setup.context, Filter::default()).await?;
         if let Some(failure) = plan::refusal(&prepared.plan) {

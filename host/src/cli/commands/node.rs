@@ -1,0 +1,142 @@
+//! `ksp node …`.
+
+pub mod remove;
+pub mod replace;
+
+use clap::{Args, Subcommand};
+
+use super::{Outcome, Setup, say_run, up, usage};
+use crate::cli::exit::Exit;
+use crate::cli::options::{Global, Kind};
+use crate::cli::ui::report_view::{self, Ending, Look};
+use crate::cli::ui::{Ui, reset_view};
+use crate::diagnostic::Diagnostic;
+use crate::exec::RunReport;
+use crate::operations::node::change::{self, Change, Wish};
+use crate::operations::{Class, Failure, up as operation};
+
+/// Take nodes out of a cluster, or put other machines in their place
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take nodes out of the cluster and out of the manifest
+    Remove(remove::Arguments),
+    /// Put another machine in a node's place
+    Replace(replace::Arguments),
+}
+
+impl Command {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What refused it before anything was changed.
+    pub fn run(self, ui: &Ui, global: &Global) -> Outcome {
+        match self {
+            Command::Remove(it) => it.run(ui, global),
+            Command::Replace(it) => it.run(ui, global),
+        }
+    }
+
+    /// What standard output carries.
+    pub fn kind(&self) -> Option<Kind> {
+        None
+    }
+}
+
+/// What both have.
+#[derive(Debug, Args)]
+pub struct Consent {
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Go on although etcd would be without a majority
+    #[arg(long)]
+    allow_quorum_risk: bool,
+}
+
+impl Consent {
+    /// Shows what will happen, asks, does it, and brings the rest of the cluster in line with the new manifest.
+    async fn carry_out(&self, ui: &Ui, global: &Global, setup: Setup, wish: &Wish) -> Outcome {
+        let mut change = change::survey(&setup.context, wish, self.allow_quorum_risk).await?;
+        setup.progress.hide();
+        setup.show_findings(ui, &change.survey.teardown.skipped);
+        self.show(ui, &change, wish);
+        if !self.agreed(ui)? {
+            let finding = Diagnostic::error("ksp::node::declined", "not confirmed; nothing was changed");
+            return Err(Failure::new(Class::Interrupted, finding));
+        }
+        let exit = leave(ui, &setup, &mut change).await?;
+        if exit != Exit::Done {
+            return Ok(exit);
+        }
+        let manifest = setup.context.manifest.clone();
+        drop(setup);
+        let setup = Setup::new(ui, global, manifest.clone(), None)?;
+        up::Arguments::agreed_already(manifest).execute(ui, &setup, None).await
+    }
+
+    fn show(&self, ui: &Ui, change: &Change, wish: &Wish) {
+        if !change.survey.is_empty() || !change.survey.unreachable.is_empty() {
+            ui.say(&reset_view::list(&change.survey, false, ui.err_palette));
+        }
+        if let Some(arithmetic) = change.arithmetic {
+            let line = arithmetic.to_string();
+            ui.say(&if arithmetic.is_safe() { line } else { ui.err_palette.bad(&line) });
+        }
+        let leaving = ui.err_palette.strong(&wish.leaving().join(", "));
+        ui.say(&match wish {
+            Wish::Remove(_) => format!("Then {leaving} leaves the manifest, and `ksp up` follows."),
+            Wish::Replace(_, new) => {
+                let new = ui.err_palette.strong(&new.name);
+                format!("Then {new} takes the place of {leaving} in the manifest, and `ksp up` follows.")
+            }
+        });
+    }
+
+    fn agreed(&self, ui: &Ui) -> Result<bool, Failure> {
+        if self.yes {
+            return Ok(true);
+        }
+        if !ui.interactive {
+            let hint = "pass `--yes` to go on without being asked";
+            return Err(usage("ksp::usage::no-terminal", "there is no terminal to ask on", hint));
+        }
+        let answer = ui.ask("Go on? [y/N]");
+        Ok(answer.is_some_and(|answer| matches!(answer.as_str(), "y" | "Y" | "yes")))
+    }
+}
+
+/// The nodes that still run leave the cluster, and the manifest is written.
+async fn leave(ui: &Ui, setup: &Setup, change: &mut Change) -> Outcome {
+    let run = operation::Run::begin(&setup.context, "node", &change.survey.document(), &setup.journal)?;
+    say_run(ui, &run);
+    let listening = setup.listen()?;
+    setup.progress.show();
+    let applied = change::execute(&setup.context, change, run.directory.id.as_str()).await;
+    drop(listening);
+    let report = match applied {
+        Ok(report) => report,
+        Err(failure) => {
+            run.end(&RunReport::default(), Exit::from(failure.class).code())?;
+            return Err(failure);
+        }
+    };
+    // A node that is gone for good is what this command is for.
+    let report = RunReport { unreachable: Vec::new(), ..report };
+    let exit = operation::class(&report).map_or(Exit::Done, Exit::from);
+    run.end(&report, exit.code())?;
+    setup.progress.hide();
+    if exit != Exit::Done {
+        let ending = Ending {
+            command: "node",
+            manifest: &change.survey.manifest,
+            directory: &run.directory,
+            report: &report,
+            planned: 0,
+            kubeconfig: None,
+            exit,
+        };
+        let look = Look { width: ui.width, palette: ui.err_palette, symbols: ui.symbols };
+        ui.complain(&report_view::render(&ending, look));
+    }
+    Ok(exit)
+}

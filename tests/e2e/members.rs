@@ -1,0 +1,177 @@
+//! Control planes come and go under a client that writes and reads all the time: nothing that was acknowledged is lost, and there is
+//! never a second cluster.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use ksp_lab::sequence::Sequence;
+
+use crate::support::Lab;
+
+/// What every node uses, on its own loopback.
+const ENDPOINT: &str = "https://127.0.0.1:7443";
+
+const ETCDCTL: &str = "etcdctl --cacert=/etc/kubernetes/pki/etcd/ca.crt --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt \
+    --key=/etc/kubernetes/pki/etcd/healthcheck-client.key --endpoints=https://127.0.0.1:2379 --command-timeout=3s";
+
+#[test]
+#[ignore = "needs nodes: `cargo lab test`"]
+fn control_planes_come_and_go() -> Result<()> {
+    let lab = Lab::fresh("members")?;
+    bring_up_is_interrupted(&lab)?;
+    lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
+
+    let sequence = Sequence::start(&lab.scenario, "w1", ENDPOINT)?;
+    settings_are_rolled_out(&lab)?;
+    sequence.passes(3)?;
+    let seen = sequence.seen();
+    ensure!(seen.in_a_row <= 1, "one retry did not cure every failed request: {seen:?}");
+
+    lost_data_is_filled_again(&lab)?;
+    the_first_dies_for_good(&lab)?;
+    nobody_goes_below_quorum(&lab)?;
+    three_become_one(&lab)?;
+    sequence.finish()?;
+    lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
+    Ok(())
+}
+
+/// Names of etcd's members that vote, as one of them says.
+fn voters(lab: &Lab, on: &str) -> Result<Vec<String>> {
+    let list = lab.on(on, &format!("{ETCDCTL} member list"))?;
+    let voting = list.lines().filter(|line| line.contains(", started, ") && line.ends_with("false"));
+    let mut names: Vec<String> =
+        voting.filter_map(|line| Some(line.split(", ").nth(2)?.to_owned())).collect();
+    names.sort();
+    Ok(names)
+}
+
+fn expect_voters(lab: &Lab, on: &str, names: &[&str]) -> Result<()> {
+    let found = voters(lab, on)?;
+    ensure!(found == names, "{found:?} vote and not {names:?}");
+    Ok(())
+}
+
+/// ksp is killed while the second control plane joins, with its member added and not yet started; the machine loses power too.
+fn bring_up_is_interrupted(lab: &Lab) -> Result<()> {
+    let second = lab.scenario.node("cp2")?;
+    let run = lab.kill_when("control-plane", "exec:kubeadm join", || {
+        let list = lab.on("cp1", &format!("{ETCDCTL} member list"))?;
+        ensure!(list.lines().count() == 2, "{list}");
+        Ok(())
+    })?;
+    second.kill()?;
+    second.start()?;
+    lab.ksp(&["unlock", &run])?.expect(0)?;
+
+    // Once more, a moment later: the member runs and is a learner, or has just been promoted. Its process is killed with ksp.
+    let run =
+        lab.kill_when("control-plane", "exec:kubeadm join", || lab.on("cp2", "pgrep -x etcd").map(drop))?;
+    lab.on("cp2", "pkill -9 -x etcd || true")?;
+    lab.ksp(&["unlock", &run])?.expect(0)?;
+
+    // Tokens of the earlier runs are of no use to anybody: each run makes its own.
+    lab.ksp(&["up", "--yes"])?.expect(0)?.says("Cluster members is ready")?;
+    expect_voters(lab, "cp1", &["cp1", "cp2", "cp3"])
+}
+
+/// A flag of the API server, one of etcd and a name in the certificate, on one control plane after another.
+fn settings_are_rolled_out(lab: &Lab) -> Result<()> {
+    let path = lab.scenario.manifest_path();
+    let text = std::fs::read_to_string(&path)?;
+    let anchor = "[stage.config.kubelet]";
+    ensure!(text.contains(anchor), "the manifest has no {anchor}");
+    let settings = "api-server = { \"max-requests-inflight\" = \"500\" }\n\
+        etcd = { \"snapshot-count\" = \"20000\" }\ncert-sans = [\"extra.example\"]\n";
+    std::fs::write(&path, text.replacen(anchor, &format!("{settings}{anchor}"), 1))?;
+    lab.ksp(&["up", "--yes"])?.expect(0)?;
+    for node in ["cp1", "cp2", "cp3"] {
+        let manifests =
+            "cat /etc/kubernetes/manifests/kube-apiserver.yaml /etc/kubernetes/manifests/etcd.yaml";
+        let made = lab.on(node, manifests)?;
+        for flag in
+            ["--max-requests-inflight=500", "--snapshot-count=20000", "--initial-cluster-state=existing"]
+        {
+            ensure!(made.contains(flag), "{node} has no {flag}");
+        }
+        let address = lab.scenario.node(node)?.address;
+        // The name is served, not only written: a client that knows the server by it is let in.
+        lab.on(
+            node,
+            &format!(
+                "kubectl --kubeconfig=/etc/kubernetes/admin.conf --server=https://{address}:6443 \
+             --tls-server-name=extra.example get --raw=/readyz"
+            ),
+        )?;
+    }
+    lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
+    Ok(())
+}
+
+/// A member without its data does not start, and is replaced by a new one.
+fn lost_data_is_filled_again(lab: &Lab) -> Result<()> {
+    let before = lab.on("cp1", &format!("{ETCDCTL} member list"))?;
+    lab.on("cp2", "rm -rf /var/lib/etcd/*; pkill -9 -x etcd")?;
+    ksp_lab::wait::until("cp2's etcd refuses to start", Duration::from_secs(60), || {
+        let container = "crictl logs --tail 5 $(crictl ps -a --name '^etcd$' -q | head -n 1) 2>&1";
+        let log = lab.on("cp2", container)?;
+        ensure!(log.contains("member/ca.crt"), "{log}");
+        ensure!(lab.on("cp2", "ls -A /var/lib/etcd")?.is_empty(), "it began anew");
+        Ok(())
+    })?;
+    lab.ksp(&["up", "--yes"])?.expect(0)?;
+    expect_voters(lab, "cp1", &["cp1", "cp2", "cp3"])?;
+    ensure!(lab.on("cp1", &format!("{ETCDCTL} member list"))? != before, "cp2 came back as who it was");
+    Ok(())
+}
+
+fn the_first_dies_for_good(lab: &Lab) -> Result<()> {
+    lab.scenario.node("cp1")?.kill()?;
+    let address = lab.scenario.node("cp4")?.address.to_string();
+    lab.ksp(&["node", "replace", "cp1", "--with", "cp4", "--address", &address, "--yes"])?.expect(0)?;
+    expect_voters(lab, "cp2", &["cp2", "cp3", "cp4"])?;
+    let nodes = lab.kubectl("get nodes -o name")?;
+    ensure!(!nodes.contains("cp1") && nodes.contains("cp4"), "{nodes}");
+    ensure!(!lab.on("w1", "cat /etc/ksp/api-balancer/haproxy.cfg")?.contains(" cp1 "), "w1 still asks cp1");
+
+    // It comes back, and is nobody: the others do not know its member any more.
+    let first = lab.scenario.node("cp1")?;
+    first.start()?;
+    std::thread::sleep(Duration::from_secs(15));
+    expect_voters(lab, "cp2", &["cp2", "cp3", "cp4"])?;
+    first.remove()
+}
+
+/// One is down: another one that still runs cannot be spared.
+fn nobody_goes_below_quorum(lab: &Lab) -> Result<()> {
+    let down = lab.scenario.node("cp2")?;
+    down.kill()?;
+    let address = lab.scenario.node("cp1")?.address.to_string();
+    let refused = lab.ksp(&["node", "replace", "cp3", "--with", "cp1", "--address", &address, "--yes"]);
+    down.start()?;
+    refused?
+        .expect(1)?
+        .says("ksp::node::quorum")?
+        .says("2 of 3 members answer now (2 needed), 1 of 2 afterwards")?;
+    expect_voters(lab, "cp4", &["cp2", "cp3", "cp4"])
+}
+
+fn three_become_one(lab: &Lab) -> Result<()> {
+    // Two would be worse than one: refused before anything is touched.
+    lab.ksp(&["node", "remove", "cp2", "--yes"])?.expect(3)?;
+    ksp_lab::wait::until("cp2 is back", Duration::from_secs(180), || {
+        lab.on("cp2", &format!("{ETCDCTL} endpoint health")).map(drop)
+    })?;
+    lab.ksp(&["node", "remove", "cp2", "cp3", "--yes"])?.expect(0)?;
+    expect_voters(lab, "cp4", &["cp4"])?;
+    let left =
+        lab.on("cp2", "ls /etc/kubernetes/manifests /var/lib/etcd /var/lib/ksp 2>/dev/null || true")?;
+    if left.trim().contains("etcd.yaml") || left.contains("member") {
+        bail!("cp2 still has {left}");
+    }
+    lab.kubectl("get nodes -o name")?
+        .lines()
+        .find(|line| line.contains("cp4"))
+        .context("cp4 is gone")
+        .map(drop)
+}
