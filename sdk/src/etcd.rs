@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, Result, argv};
+use crate::{Authority, Context, NodeSpec, Result, argv};
 
 /// The key of the output.
 pub const OUTPUT: &str = "etcd";
@@ -16,6 +16,27 @@ pub const PEER_PORT: u16 = 2380;
 
 /// The name of the authority in the host's keeping that all certificates of etcd come from.
 pub const AUTHORITY: &str = "etcd";
+
+/// How long [`AUTHORITY`] lives: ten years, as kubeadm's own.
+const AUTHORITY_DAYS: u32 = 3650;
+
+/// The authority of all members and clients, with the name that kubeadm gives it.
+///
+/// # Errors
+/// The plugin was not granted `pki:etcd`.
+pub fn authority(cx: &Context) -> Result<Authority> {
+    cx.authority(AUTHORITY, "etcd-ca", AUTHORITY_DAYS)
+}
+
+/// Where a member on this node listens for clients: "https://10.0.0.1:2379".
+pub fn client_url(node: &NodeSpec) -> String {
+    format!("https://{}", node.at_port(CLIENT_PORT))
+}
+
+/// Where a member on this node listens for other members: "https://10.0.0.1:2380".
+pub fn peer_url(node: &NodeSpec) -> String {
+    format!("https://{}", node.at_port(PEER_PORT))
+}
 
 /// The authority that the other members are checked against (`peer-trusted-ca-file`), below the data directory: `member` is where
 /// etcd keeps its data, and whoever loses that loses this too. etcd reads it before anything else, so that a member without its

@@ -32,7 +32,7 @@ pub use content::{Content, render_json, render_toml};
 pub use context::{Context, Spec};
 pub use error::{Error, Result};
 pub use finding::Finding;
-pub use node::{Facts, Node, Nodes, Role};
+pub use node::{Facts, Node, NodeSpec, Nodes, Role};
 pub use plan::{Op, Plan};
 pub use remote::{Command, Output};
 pub use stage::{Stage, Teardown};

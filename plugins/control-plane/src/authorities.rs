@@ -13,19 +13,19 @@ pub fn cluster(cx: &Context) -> Result<Authority> {
     cx.authority(CLUSTER, "kubernetes", DAYS)
 }
 
-/// The authority of etcd's members and clients.
-pub fn etcd(cx: &Context) -> Result<Authority> {
-    cx.authority(ksp_sdk::etcd::AUTHORITY, "etcd-ca", DAYS)
-}
-
 /// Names as kubeadm gives them; paths below `/etc/kubernetes/pki`.
 pub fn place(cx: &Context, nodes: &Nodes) -> Result<()> {
     put(cx, nodes, "ca", &cluster(cx)?);
     put(cx, nodes, "front-proxy-ca", &cx.authority("front-proxy", "front-proxy-ca", DAYS)?);
-    put(cx, nodes, "etcd/ca", &etcd(cx)?);
     let service_account = cx.keypair("service-account")?;
     cx.plan().file(nodes, "/etc/kubernetes/pki/sa.pub", service_account.certificate()).mode(0o600);
     cx.plan().secret_file(nodes, "/etc/kubernetes/pki/sa.key", &service_account.key());
+    Ok(())
+}
+
+/// The authority that kubeadm signs the certificates of a stacked etcd with.
+pub fn place_etcd(cx: &Context, nodes: &Nodes) -> Result<()> {
+    put(cx, nodes, "etcd/ca", &ksp_sdk::etcd::authority(cx)?);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use ksp_sdk::kubeadm::{self, Token};
 use ksp_sdk::prelude::*;
 
+use crate::external_etcd::ExternalEtcd;
 use crate::{ControlPlane, authorities, config, etcd};
 
 /// Written last: a control plane without it is made again from where it stopped.
@@ -12,9 +13,15 @@ pub const COMPLETE: &str = "/etc/kubernetes/.control-plane-complete";
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// Initialises the first; the op after which its API answers.
-pub fn initialise(cx: &Context, stage: &ControlPlane, first: &Node, cri_socket: &str) -> Result<Op> {
+pub fn initialise(
+    cx: &Context,
+    stage: &ControlPlane,
+    external: Option<&ExternalEtcd>,
+    first: &Node,
+    cri_socket: &str,
+) -> Result<Op> {
     let token = Token::ephemeral(cx, "init")?;
-    let documents = config::init(stage, &cx.spec()?, first, cri_socket);
+    let documents = config::init(stage, &cx.spec()?, external, first, cri_socket);
     let plan = cx.plan();
     let init = plan
         .exec(

@@ -6,6 +6,7 @@ use ksp_sdk::kubeadm::{self, API_PORT, API_VERSION};
 use ksp_sdk::prelude::*;
 use serde_json::Value;
 
+use crate::external_etcd::ExternalEtcd;
 use crate::{ControlPlane, etcd};
 
 fn flags(flags: &BTreeMap<String, String>) -> Vec<Value> {
@@ -37,7 +38,8 @@ pub fn names(stage: &ControlPlane, spec: &Spec) -> Vec<String> {
     names
 }
 
-fn cluster(stage: &ControlPlane, spec: &Spec) -> Value {
+fn cluster(stage: &ControlPlane, spec: &Spec, external: Option<&ExternalEtcd>) -> Value {
+    let stacked = || json!({ "local": { "dataDir": etcd::DATA, "extraArgs": flags(&etcd_flags(stage)) } });
     json!({
         "apiVersion": API_VERSION,
         "kind": "ClusterConfiguration",
@@ -49,7 +51,7 @@ fn cluster(stage: &ControlPlane, spec: &Spec) -> Value {
         "apiServer": { "certSANs": names(stage, spec), "extraArgs": flags(&stage.api_server) },
         "controllerManager": { "extraArgs": flags(&controller_manager(stage)) },
         "scheduler": { "extraArgs": flags(&stage.scheduler) },
-        "etcd": { "local": { "dataDir": etcd::DATA, "extraArgs": flags(&etcd_flags(stage)) } },
+        "etcd": external.map_or_else(stacked, ExternalEtcd::kubeadm),
         // Their stages own them; kubeadm must not bring them back at an upgrade.
         "dns": { "disabled": true },
         "proxy": { "disabled": true },
@@ -97,16 +99,28 @@ fn node(node: &Node, cri_socket: &str) -> Value {
 }
 
 /// For `kubeadm init` on the first control plane.
-pub fn init(stage: &ControlPlane, spec: &Spec, first: &Node, cri_socket: &str) -> String {
+pub fn init(
+    stage: &ControlPlane,
+    spec: &Spec,
+    external: Option<&ExternalEtcd>,
+    first: &Node,
+    cri_socket: &str,
+) -> String {
     let mut init = node(first, cri_socket);
     init["nodeRegistration"] = registration(stage, first, cri_socket);
     init["bootstrapTokens"] = kubeadm::bootstrap_tokens();
-    kubeadm::documents(&[init, cluster(stage, spec), kubelet(stage)])
+    kubeadm::documents(&[init, cluster(stage, spec, external), kubelet(stage)])
 }
 
 /// For phases of `kubeadm init` on a control plane that lives.
-pub fn cluster_file(stage: &ControlPlane, spec: &Spec, of: &Node, cri_socket: &str) -> String {
-    kubeadm::documents(&[node(of, cri_socket), cluster(stage, spec)])
+pub fn cluster_file(
+    stage: &ControlPlane,
+    spec: &Spec,
+    external: Option<&ExternalEtcd>,
+    of: &Node,
+    cri_socket: &str,
+) -> String {
+    kubeadm::documents(&[node(of, cri_socket), cluster(stage, spec, external)])
 }
 
 /// As [`cluster_file`], of the member of etcd alone. It belongs to a cluster that is there: should it ever be started without its
@@ -169,7 +183,7 @@ mod tests {
     #[test]
     fn what_a_control_plane_is_told_names_no_other_node() {
         let stage = ControlPlane::default();
-        let text = cluster_file(&stage, &spec(), &member(&["control-plane"]), "unix:///cri.sock");
+        let text = cluster_file(&stage, &spec(), None, &member(&["control-plane"]), "unix:///cri.sock");
         assert!(text.contains("10.0.0.1") && !text.contains("token"), "{text}");
         let text = etcd_file(&stage, &spec(), &member(&["control-plane"]), "unix:///cri.sock");
         assert!(text.contains("\"existing\"") && !text.contains("controlPlaneEndpoint"), "{text}");

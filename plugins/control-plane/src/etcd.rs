@@ -3,7 +3,7 @@
 use ksp_sdk::etcd::{Etcd, KEPT_WITH_DATA, RunBy};
 use ksp_sdk::prelude::*;
 
-use crate::{ControlPlane, authorities};
+use crate::ControlPlane;
 
 /// Where the members keep their data: kubeadm's default.
 pub const DATA: &str = "/var/lib/etcd";
@@ -22,7 +22,7 @@ pub fn prepare(cx: &Context, nodes: &Nodes) -> Result<()> {
     let plan = cx.plan();
     plan.directory(nodes, DATA).mode(0o700);
     plan.directory(nodes, format!("{DATA}/member")).mode(0o700);
-    plan.file(nodes, trusted(), authorities::etcd(cx)?.certificate());
+    plan.file(nodes, trusted(), ksp_sdk::etcd::authority(cx)?.certificate());
     Ok(())
 }
 

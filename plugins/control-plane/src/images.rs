@@ -13,11 +13,11 @@ fn etcd_tag(minor: u64) -> Option<&'static str> {
     }
 }
 
-/// Pulls them.
-pub fn pull(cx: &Context, stage: &ControlPlane, nodes: &Nodes) -> Result<()> {
+/// Pulls them; etcd's only when it is `stacked`.
+pub fn pull(cx: &Context, stage: &ControlPlane, nodes: &Nodes, stacked: bool) -> Result<()> {
     let version = cx.spec()?.kubernetes;
     let repository = &stage.image_repository;
-    if let Some(tag) = etcd_tag(version.minor) {
+    if let Some(tag) = etcd_tag(version.minor).filter(|_| stacked) {
         cx.plan().image(nodes, format!("{repository}/etcd:{tag}")).prepare();
     }
     for name in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {

@@ -2,12 +2,13 @@
 //! control plane, so that no key travels through the API.
 //!
 //! [`bring_up`] makes control planes, [`settings`] changes those that live, [`members`] and [`membership`] keep etcd's members in line
-//! with the nodes.
+//! with the nodes. With [`external_etcd`] another stage runs etcd, and members are no business of this one.
 
 mod authorities;
 mod bring_up;
 mod config;
 mod etcd;
+mod external_etcd;
 mod images;
 mod members;
 mod membership;
@@ -16,6 +17,7 @@ mod settings;
 use std::collections::BTreeMap;
 
 use bring_up::Joining;
+use external_etcd::ExternalEtcd;
 use ksp_sdk::kubeadm;
 use ksp_sdk::prelude::*;
 use members::Own;
@@ -87,7 +89,12 @@ impl Stage for ControlPlane {
                 "the stage that provides `runtime` does not publish `cri-socket`",
             )
         })?;
-        let membership = membership::survey(&nodes);
+        let external = ExternalEtcd::read(cx)?;
+        let external = external.as_ref();
+        let membership = match external {
+            Some(_) => membership::Survey::default(),
+            None => membership::survey(&nodes),
+        };
         membership::report(cx, &membership.changes);
         same_version(cx, &nodes)?;
         let Some(first) = membership.via.as_ref().or_else(|| first_of(&nodes)) else {
@@ -95,17 +102,25 @@ impl Stage for ControlPlane {
         };
         let others = nodes.filter(|node| node.id != first.id);
         let incomplete = nodes.filter(|node| matches!(membership::own(node), Own::Incomplete { .. }));
-        let living = nodes.filter(|node| membership::own(node) == Own::Complete { data: true });
+        let living = nodes.filter(|node| match membership::own(node) {
+            Own::Complete { data } => data || external.is_some(),
+            _ => false,
+        });
         let refill = nodes.filter(|node| membership.changes.refill.contains(&node.name));
         let layout = etcd::layout(&nodes);
 
-        images::pull(cx, self, &nodes)?;
-        etcd::tools(cx, self, &nodes)?;
+        images::pull(cx, self, &nodes, external.is_none())?;
         authorities::place(cx, &nodes)?;
-        etcd::prepare(cx, &incomplete)?;
+        if let Some(external) = external {
+            external.place(cx, &nodes)?;
+        } else {
+            etcd::tools(cx, self, &nodes)?;
+            authorities::place_etcd(cx, &nodes)?;
+            etcd::prepare(cx, &incomplete)?;
+        }
         let settled = membership::settle(cx, &layout, first, &membership.changes);
-        let told = settings::keep(cx, self, &nodes, &living, first, &cri_socket)?;
-        let init = bring_up::initialise(cx, self, first, &cri_socket)?;
+        let told = settings::keep(cx, self, external, &nodes, &living, first, &cri_socket)?;
+        let init = bring_up::initialise(cx, self, external, first, &cri_socket)?;
         let members = if others.is_empty() {
             init
         } else {
@@ -127,7 +142,10 @@ impl Stage for ControlPlane {
         cx.publish("authority", authorities::CLUSTER)?;
         cx.publish("authority-certificate", authorities::cluster(cx)?.certificate().text()?)?;
         cx.publish("first", &first.name)?;
-        layout.publish(cx)
+        if external.is_none() {
+            layout.publish(cx)?;
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use ksp_sdk::prelude::*;
 use crate::members::{self, Changes, Departure, Member, Own, Place};
 
 /// What the nodes said of etcd.
+#[derive(Default)]
 pub struct Survey {
     /// A complete control plane whose member answers; what concerns all members is done there.
     pub via: Option<Node>,

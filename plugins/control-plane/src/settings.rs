@@ -4,6 +4,7 @@
 use ksp_sdk::kubeadm::API_PORT;
 use ksp_sdk::prelude::*;
 
+use crate::external_etcd::ExternalEtcd;
 use crate::{ControlPlane, config};
 
 /// kubeadm's configuration of this node: what `kubeadm` on it can be run with by hand.
@@ -22,6 +23,7 @@ const LONGEST: Duration = Duration::from_secs(1200);
 pub fn keep(
     cx: &Context,
     stage: &ControlPlane,
+    external: Option<&ExternalEtcd>,
     nodes: &Nodes,
     living: &Nodes,
     first: &Node,
@@ -31,17 +33,22 @@ pub fn keep(
     let spec = cx.spec()?;
     let mut told = None;
     for node in nodes {
-        let cluster =
-            plan.file(node, CLUSTER, config::cluster_file(stage, &spec, node, cri_socket)).mode(0o600);
-        let etcd = plan.file(node, ETCD, config::etcd_file(stage, &spec, node, cri_socket)).mode(0o600);
+        let cluster = plan
+            .file(node, CLUSTER, config::cluster_file(stage, &spec, external, node, cri_socket))
+            .mode(0o600);
+        let etcd = external
+            .is_none()
+            .then(|| plan.file(node, ETCD, config::etcd_file(stage, &spec, node, cri_socket)).mode(0o600));
         let names = plan.file(node, NAMES, config::names(stage, &spec).join("\n") + "\n").mode(0o600);
         if !living.iter().any(|it| it.id == node.id) {
             continue;
         }
-        roll(cx, node, &Roll { phase: "etcd local", config: ETCD, components: "etcd", force: false })?
-            .summary("roll out the settings of etcd")
-            .on_change(&etcd)
-            .disruptive("this member of etcd is restarted; the others go on");
+        if let Some(etcd) = &etcd {
+            roll(cx, node, &Roll { phase: "etcd local", config: ETCD, components: "etcd", force: false })?
+                .summary("roll out the settings of etcd")
+                .on_change(etcd)
+                .disruptive("this member of etcd is restarted; the others go on");
+        }
         certificate(cx, node)?.on_change(&names);
         roll(
             cx,

@@ -64,11 +64,14 @@ impl Preflight {
     }
 }
 
+/// Probes that hold on a node that is a part of its cluster already: by its kubelet, by its etcd member.
+const JOINED: &[&str] = &["joined", "external-etcd-complete"];
+
 impl Stage for Preflight {
     fn plan(&self, cx: &Context) -> Result<()> {
         let nodes = cx.nodes("*")?;
         for (node, facts) in nodes.with_facts() {
-            let joined = facts.probe("joined").is_some_and(|probe| probe.status == 0);
+            let joined = JOINED.iter().any(|name| facts.probe(name).is_some_and(|probe| probe.status == 0));
             for found in machine::check(self, node, &machine::Machine::read(&facts), joined) {
                 self.report(cx, Some(node), found);
             }

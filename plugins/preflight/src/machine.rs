@@ -71,6 +71,8 @@ const SYSTEMS: &[&str] = &[
 
 /// The API server, etcd, scheduler, controller manager.
 const CONTROL_PLANE_PORTS: &[u16] = &[6443, 2379, 2380, 10257, 10259];
+/// A member of an external etcd: clients, members, its own metrics.
+const ETCD_PORTS: &[u16] = &[2379, 2380, 2381];
 const KUBELET_PORT: u16 = 10250;
 
 const MIB: u64 = 1 << 20;
@@ -180,9 +182,14 @@ fn ports(node: &Node, machine: &Machine) -> Vec<Found> {
     if node.is(Role::ControlPlane) {
         needed.extend_from_slice(CONTROL_PLANE_PORTS);
     }
+    if node.is(Role::Etcd) {
+        needed.extend_from_slice(ETCD_PORTS);
+    }
     if node.is(Role::ControlPlane) || node.is(Role::Worker) {
         needed.push(KUBELET_PORT);
     }
+    needed.sort_unstable();
+    needed.dedup();
     let taken: Vec<String> =
         needed.iter().filter(|port| machine.ports.contains(port)).map(|port| port.to_string()).collect();
     if taken.is_empty() {
@@ -273,6 +280,15 @@ mod tests {
             "preflight.clock",
         ];
         assert_eq!(codes(&machine, "control-plane", false), all);
+    }
+
+    #[test]
+    fn an_etcd_node_needs_its_ports_and_the_right_time() {
+        let machine = Machine { ports: vec![2380, 6443, 10250], clock_offset_ms: Some(40_000), ..fit() };
+        assert_eq!(codes(&machine, "etcd", false), ["preflight.ports", "preflight.clock"]);
+        assert_eq!(codes(&machine, "etcd", true), ["preflight.clock"]);
+        let machine = Machine { ports: vec![6443, 10250], ..fit() };
+        assert_eq!(codes(&machine, "etcd", false), [""; 0]);
     }
 
     #[test]

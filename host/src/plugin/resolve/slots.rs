@@ -1,16 +1,21 @@
 //! Slots: every one that a stage needs is provided, once, and nobody waits for themselves.
 //!
-//! One slot has a meaning here: an endpoint of the API that is loopback works only when a stage makes it work on every node.
+//! Two slots have a meaning here: an endpoint of the API that is loopback works only when a stage makes it work on every node, and nodes
+//! with the role `etcd` need a stage that runs it.
 
 use std::collections::BTreeMap;
 
 use crate::diagnostic::Diagnostic;
 use crate::manifest::Manifest;
+use crate::node::Role;
 use crate::plugin::embedded;
 use crate::plugin::resolve::ResolvedStage;
 
 /// Whoever provides it makes the cluster's endpoint reachable from every node.
 pub const ENDPOINT: &str = "endpoint";
+
+/// The slot of those who run etcd on nodes of its own.
+const ETCD: &str = "etcd";
 
 /// Checks the slots of a whole chain.
 pub fn check(manifest: &Manifest, stages: &[ResolvedStage]) -> Vec<Diagnostic> {
@@ -31,6 +36,7 @@ pub fn check(manifest: &Manifest, stages: &[ResolvedStage]) -> Vec<Diagnostic> {
             findings.push(at(manifest, second, finding));
         }
     }
+    findings.extend(members_without_a_stage(manifest, providers.contains_key(ETCD)));
     for stage in stages {
         for slot in stage.metadata.requires.iter().filter(|slot| !providers.contains_key(slot.as_str())) {
             let message = format!("stage `{}` needs slot `{slot}`, which no stage provides", stage.name);
@@ -73,6 +79,25 @@ pub fn check(manifest: &Manifest, stages: &[ResolvedStage]) -> Vec<Diagnostic> {
         findings.push(at(manifest, &stages[cycle[0]].name, finding));
     }
     findings
+}
+
+/// The role `etcd` means that somebody runs members there; without, control planes would silently run their own.
+fn members_without_a_stage(manifest: &Manifest, provided: bool) -> Option<Diagnostic> {
+    let members = manifest.nodes.iter().filter(|node| node.is(Role::Etcd));
+    let names: Vec<&str> = members.map(|node| node.name.as_str()).collect();
+    if provided || names.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "nodes with the role `etcd` need slot `{ETCD}`, which no stage provides: {}",
+        names.join(", ")
+    );
+    let stages: Vec<String> = offers(ETCD).iter().map(|name| format!("`use = \"{name}\"`")).collect();
+    let hint = match stages.as_slice() {
+        [] => "give these nodes another role".to_owned(),
+        names => format!("add a stage: {}, or give these nodes another role", names.join(" or ")),
+    };
+    Some(Diagnostic::error("ksp::stage::missing-slot", message).hint(hint))
 }
 
 fn at(manifest: &Manifest, stage: &str, finding: Diagnostic) -> Diagnostic {

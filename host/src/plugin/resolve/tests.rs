@@ -132,6 +132,22 @@ fn a_loopback_endpoint_needs_a_stage_that_serves_it() {
 }
 
 #[test]
+fn nodes_for_etcd_need_a_stage_that_runs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    write_plugin(folder.path(), "plain", "");
+    write_plugin(folder.path(), "members", "provides = [{ slot = 'etcd', scope = 'cluster' }]");
+    let node = "[[node]]\nname = \"e1\"\naddress = \"10.0.0.2\"\nroles = [\"etcd\"]\n";
+    let chain = |plugin: &str| format!("{node}[[stage]]\nuse = \"./{plugin}.wasm\"\n");
+    let found = shown(folder.path(), &chain("plain"));
+    assert!(
+        found.contains("ksp::stage::missing-slot: nodes with the role `etcd` need slot `etcd`"),
+        "{found}"
+    );
+    assert!(found.contains("e1") && found.contains("`use = \"ksp/etcd\"`"), "{found}");
+    assert!(resolved(folder.path(), &chain("members")).is_ok());
+}
+
+#[test]
 fn the_first_party_name_is_reserved() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = "name = 'ksp/x'\nversion = '0.1.0'\napi = '^0.1'\nsummary = 's'\nlicense = 'MIT'\n";
