@@ -24,6 +24,9 @@ pub struct Haproxy {
     /// Failed questions in a row after which a control plane gets no more connections and loses those it has.
     #[schemars(range(min = 1, max = 10))]
     pub fall: u32,
+    /// Statuses of an API server's answer to `/readyz` that mean that it works. Without anonymous access it is 401; where RBAC refuses
+    /// anonymous requests, add 403, which a server that has just started also answers to everybody.
+    pub ready_statuses: Vec<u16>,
     /// Connections at a time on a node; open files are twice that and some.
     #[schemars(range(min = 100, max = 100_000))]
     pub max_connections: u32,
@@ -31,7 +34,7 @@ pub struct Haproxy {
 
 impl Default for Haproxy {
     fn default() -> Self {
-        Self { check_interval: 1000, fall: 3, max_connections: 4000 }
+        Self { check_interval: 1000, fall: 3, ready_statuses: vec![200, 401], max_connections: 4000 }
     }
 }
 
@@ -45,6 +48,14 @@ impl Haproxy {
                     .hint("write `endpoint = \"127.0.0.1:7443\"` in `[cluster]`; it cannot be changed once the cluster is there"),
             ]
         };
+        if self.ready_statuses.is_empty()
+            || self.ready_statuses.iter().any(|status| !(100..600).contains(status))
+        {
+            let message = "these are not HTTP statuses by which a control plane can be known to work";
+            return vec![
+                Finding::error("/haproxy/ready-statuses", message).hint("the usual ones are [200, 401]"),
+            ];
+        }
         let port = spec.endpoint_port();
         if !address(spec).is_some_and(|address| address.is_loopback()) {
             return wrong(format!(
@@ -82,7 +93,7 @@ impl Haproxy {
         Ok(())
     }
 
-    /// - The question is the API server's own readiness. Without anonymous access it is refused, by a server that works.
+    /// - The question is the API server's own readiness: a server that has just started refuses what it will allow in a moment.
     /// - A machine that is gone says nothing: connecting ends after a second, and the checks after the first one come faster. An
     ///   answer may take longer, or a busy control plane would lose all its clients.
     /// - A process that was reloaded checks no more; what is left of its connections finds a dead far end by TCP's own means.
@@ -91,7 +102,8 @@ impl Haproxy {
             .iter()
             .map(|node| format!("    server {} {}\n", node.name, node.at_port(API_PORT)))
             .collect();
-        let Self { check_interval, fall, max_connections } = self;
+        let Self { check_interval, fall, max_connections, .. } = self;
+        let statuses: Vec<String> = self.ready_statuses.iter().map(u16::to_string).collect();
         format!(
             "# The API of this cluster on loopback. Written by ksp (stage load-balancer).
 global
@@ -129,10 +141,11 @@ backend control-planes
     balance leastconn
     option httpchk
     http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host kubernetes hdr User-Agent ksp-api-balancer
-    http-check expect status 200,401,403
+    http-check expect status {statuses}
     default-server check check-ssl verify none inter {check_interval}ms fastinter {fast}ms fall {fall} rise 1 on-marked-down shutdown-sessions tcp-ut 10s
 {servers}",
             endpoint = spec.endpoint,
+            statuses = statuses.join(","),
             fast = check_interval / 2,
         )
     }

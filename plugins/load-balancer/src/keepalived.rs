@@ -121,9 +121,9 @@ global_defs {{
 
 vrrp_script api {{
     script \"{CHECK}\"
-    interval 1
+    interval 2
     timeout 4
-    fall 3
+    fall 2
     rise 1
     weight {WEIGHT}
 }}
@@ -158,7 +158,7 @@ fn check(node: &Node) -> String {
         "#!/bin/sh
 # Is the API server of this node ready? Written by ksp (stage load-balancer).
 case $(curl --silent --insecure --noproxy '*' --max-time 3 --output /dev/null --write-out '%{{http_code}}' https://{server}/readyz) in
-200 | 401 | 403) exit 0 ;;
+200 | 401) exit 0 ;;
 esac
 exit 1
 "
@@ -178,7 +178,7 @@ Before=kubelet.service
 Type=simple
 RuntimeDirectory=ksp-api-vip
 RuntimeDirectoryMode=0700
-ExecStart=/usr/sbin/keepalived --dont-fork --log-console --vrrp --use-file={CONFIG} --pid=/run/ksp-api-vip/keepalived.pid --vrrp_pid=/run/ksp-api-vip/vrrp.pid
+ExecStart=/usr/sbin/keepalived --dont-fork --log-console --no-syslog --vrrp --use-file={CONFIG} --pid=/run/ksp-api-vip/keepalived.pid --vrrp_pid=/run/ksp-api-vip/vrrp.pid
 ExecReload=/bin/kill -HUP $MAINPID
 KillMode=mixed
 Restart=always
