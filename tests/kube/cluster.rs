@@ -241,7 +241,8 @@ impl Cluster {
     /// A kubeconfig of the given group in a file.
     pub fn kubeconfig(&self, folder: &Path, user: &str, group: &str) -> PathBuf {
         let server = self.server();
-        let access = Access { authority: AUTHORITY, cluster: "test", server: &server, user, group };
+        let access =
+            Access { authority: AUTHORITY, cluster: "test", server: &server, others: &[], user, group };
         let path = folder.join(format!("{user}.conf"));
         fs::write(&path, kubeconfig(&self.pki, access).unwrap().expose()).unwrap();
         path
