@@ -49,9 +49,9 @@ fn any_control_plane_may_die() -> Result<()> {
         lab.scenario.node(dead)?.kill()?;
         a_new_pod_runs(&lab, dead)?;
         let noticed = killed.elapsed();
-        eprintln!(
+        ksp_lab::tell::say(format_args!(
             "{dead} dead, to which w1 had {connected} connections: a new pod runs on w1 after {noticed:.1?}"
-        );
+        ));
         ensure!(noticed < FAILOVER, "{noticed:?}");
         sequence.passes(5)?;
         // People switch to another control plane.

@@ -81,7 +81,7 @@ fn script(kubectl: &str) -> String {
     format!(
         "n=1
         while :; do
-            if said=$({kubectl} create configmap n$n --from-literal=n=$n 2>&1) || case $said in *AlreadyExists*) true;; *) false;; esac; then
+            if said=$({kubectl} create configmap n$n --from-literal=n=$n 2>&1) || case $said in *'already exists'*) true;; *) false;; esac; then
                 if said=$({kubectl} get configmap n$n -o 'jsonpath={{.data.n}}' 2>&1) && [ \"$said\" = $n ]; then
                     echo ok $n; n=$((n + 1)); sleep {PAUSE}; continue
                 fi
