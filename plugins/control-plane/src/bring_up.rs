@@ -33,7 +33,7 @@ pub fn initialise(
         .creates(COMPLETE)
         .timeout(LONGEST)
         .provides("api");
-    plan.file(first, COMPLETE, "initialised\n").mode(0o600);
+    plan.file(first, COMPLETE, "complete\n").mode(0o600);
     Ok(init)
 }
 
@@ -82,7 +82,7 @@ pub fn join(cx: &Context, stage: &ControlPlane, joining: &Joining<'_>, cri_socke
             .timeout(LONGEST)
             .after(&before);
         mint.clone().only_for(&join);
-        before = plan.file(node, COMPLETE, "joined\n").mode(0o600);
+        before = plan.file(node, COMPLETE, "complete\n").mode(0o600);
     }
     Ok(before)
 }
