@@ -2,10 +2,12 @@
 # be run again: a manifest that is in place already is left alone, and health is asked for in any case.
 #
 # Arguments: words for `kubeadm init phase`; its configuration; the components that the phase makes, in order; this node's name;
-# "address:port" of its API server; `restart` to restart also what keeps its manifest.
+# "address:port" of its API server; kubeadm's configuration of the API server; `restart` to restart also what keeps its manifest.
 set -u
-phase=$1 config=$2 components=$3 node=$4 server=$5 force=${6-}
+phase=$1 config=$2 components=$3 node=$4 server=$5 api_config=$6 force=${7-}
 new=/etc/kubernetes/tmp/ksp-roll
+# Where the API server's manifest is while its member of etcd is restarted.
+aside=/etc/kubernetes/kubeadm/kube-apiserver.aside
 manifests=/etc/kubernetes/manifests
 admin=/etc/kubernetes/admin.conf
 pki=/etc/kubernetes/pki/etcd
@@ -49,6 +51,34 @@ replaced() {
   [ -n "$now" ] && [ "$now" != "$before" ] && [ -n "$(crictl ps --pod "$now" --state running -q)" ]
 }
 
+gone() { [ -z "$(pod "$1")" ]; }
+
+# Writes new manifests below $new. A dry run puts them there; kubeadm would write into the folder that the kubelet watches.
+generate() {
+  KUBEADM_INIT_DRYRUN_DIR=$new kubeadm init phase $1 --config="$2" --dry-run >"$new/log" 2>&1 && return 0
+  tail -n 5 "$new/log" >&2
+  exit 1
+}
+
+put() { chmod 600 "$new/$1.yaml" && sync "$new/$1.yaml" && mv -f "$new/$1.yaml" "$manifests/$1.yaml" || exit 1; }
+
+# An API server whose member of etcd is away lets its clients wait. It goes first, in order, and they use the others.
+without_api_server() {
+  [ ! -e $manifests/kube-apiserver.yaml ] || mv -f $manifests/kube-apiserver.yaml $aside || exit 1
+  component=kube-apiserver
+  until_true gone 90 "it does not end"
+  component=etcd
+}
+
+with_api_server() {
+  component=kube-apiserver
+  generate 'control-plane apiserver' "$api_config"
+  put kube-apiserver
+  rm -f $aside
+  until_true healthy 180 "it is not healthy"
+  component=etcd
+}
+
 # A member may be stopped when those that answer without it are a majority; one or two members can spare nobody.
 spare() {
   list=$(etcd member list -w json) || { say "etcd: this member does not answer"; exit 1; }
@@ -62,21 +92,28 @@ spare() {
   fi
 }
 
+# Whatever happens, there is a manifest for the API server.
+leave() {
+  if [ -e $aside ]; then
+    [ -e $manifests/kube-apiserver.yaml ] || mv -f $aside $manifests/kube-apiserver.yaml
+    rm -f $aside
+  fi
+  rm -rf "$new"
+}
+
 rm -rf "$new"
 mkdir -p -m 700 "$new" || exit 1
-trap 'rm -rf "$new"' EXIT
-# A dry run writes the manifests elsewhere; kubeadm would write into the folder that the kubelet watches.
-if ! KUBEADM_INIT_DRYRUN_DIR=$new kubeadm init phase $phase --config="$config" --dry-run >"$new/log" 2>&1; then
-  tail -n 5 "$new/log" >&2
-  exit 1
-fi
+trap leave EXIT
+generate "$phase" "$config"
 for component in $components; do
-  fresh=$new/$component.yaml
-  [ -s "$fresh" ] || { say "kubeadm made no manifest for $component"; exit 1; }
-  if ! cmp -s "$fresh" "$manifests/$component.yaml"; then
-    [ "$component" != etcd ] || spare
+  [ -s "$new/$component.yaml" ] || { say "kubeadm made no manifest for $component"; exit 1; }
+  if ! cmp -s "$new/$component.yaml" "$manifests/$component.yaml"; then
+    if [ "$component" = etcd ]; then
+      spare
+      without_api_server
+    fi
     before=$(pod "$component")
-    chmod 600 "$fresh" && sync "$fresh" && mv -f "$fresh" "$manifests/$component.yaml" || exit 1
+    put "$component"
     until_true replaced 120 "the kubelet does not run the new manifest"
   elif [ -n "$force" ]; then
     before=
@@ -85,4 +122,5 @@ for component in $components; do
     until_true replaced 120 "it does not run again"
   fi
   until_true healthy 180 "it is not healthy"
+  [ ! -e $aside ] || with_api_server
 done

@@ -3,11 +3,12 @@
 use ksp_sdk::etcd::{Etcd, KEPT_WITH_DATA, RunBy};
 use ksp_sdk::prelude::*;
 
-use crate::ControlPlane;
+use crate::{ControlPlane, settings};
 
 /// Where the members keep their data: kubeadm's default.
 pub const DATA: &str = "/var/lib/etcd";
 
+const API_SERVER: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
 const MANIFEST: &str = "/etc/kubernetes/manifests/etcd.yaml";
 
 /// `etcdctl` and `etcdutl`, for `ksp etcd` and for people.
@@ -28,17 +29,22 @@ pub fn prepare(cx: &Context, nodes: &Nodes) -> Result<()> {
 
 /// A control plane whose etcd has lost its data gets a new member: first nothing may run there that would begin with the empty
 /// folder, then it is filled by the others. `before` is done by then.
+///
+/// The API server goes meanwhile: the kubelet asks the one on its own node, which without its etcd does not answer for minutes, and the
+/// kubelet starts no static pod until it does.
 pub fn refill(cx: &Context, node: &Node, join: &Secret, before: &Op) -> Result<Op> {
     let plan = cx.plan();
-    plan.absent(node, MANIFEST).after(before);
-    let silent = "test -z \"$(crictl pods --name '^etcd-' --state ready -q)\"";
-    plan.wait_for(node, ["sh", "-c", silent], Duration::from_secs(90)).summary("no member of etcd runs here");
+    plan.absent(node, API_SERVER).after(before);
+    plan.absent(node, MANIFEST);
+    let silent = "test -z \"$(crictl pods --name '^(etcd|kube-apiserver)-' --state ready -q)\"";
+    plan.wait_for(node, ["sh", "-c", silent], Duration::from_secs(120))
+        .summary("neither etcd nor the API server runs here");
     prepare(cx, &std::iter::once(node.clone()).collect())?;
-    Ok(plan
-        .exec(node, ["kubeadm", "join", "phase", "etcd-join", "--config=/dev/stdin"])
+    plan.exec(node, ["kubeadm", "join", "phase", "etcd-join", "--config=/dev/stdin"])
         .summary("make a new member of etcd with kubeadm")
         .stdin_secret(join)
-        .timeout(Duration::from_secs(300)))
+        .timeout(Duration::from_secs(300));
+    Ok(settings::api_server(cx, node))
 }
 
 /// The authority that a member checks the others against.

@@ -47,7 +47,9 @@ pub fn keep(
             roll(cx, node, &Roll { phase: "etcd local", config: ETCD, components: "etcd", force: false })?
                 .summary("roll out the settings of etcd")
                 .on_change(etcd)
-                .disruptive("this member of etcd is restarted; the others go on");
+                .disruptive(
+                    "this member of etcd and the API server beside it are restarted; the others go on",
+                );
         }
         certificate(cx, node)?.on_change(&names);
         roll(
@@ -73,12 +75,20 @@ pub fn keep(
         .disruptive(
             "API server, controller manager and scheduler of this node are restarted; the others go on",
         );
+        // A run that was killed may have taken it away.
+        api_server(cx, node).creates("/etc/kubernetes/manifests/kube-apiserver.yaml");
         if node.id == first.id {
             let upload = ["kubeadm", "init", "phase", "upload-config", "kubeadm", "--config", CLUSTER];
             told = Some(plan.exec(node, upload).summary("tell the cluster its settings").on_change(&cluster));
         }
     }
     Ok(told)
+}
+
+/// Puts the manifest of a node's API server in place.
+pub fn api_server(cx: &Context, node: &Node) -> Op {
+    let argv = ["kubeadm", "init", "phase", "control-plane", "apiserver", "--config", CLUSTER];
+    cx.plan().exec(node, argv).summary("start the API server")
 }
 
 const COMPONENTS: &str = "kube-apiserver kube-controller-manager kube-scheduler";
@@ -92,8 +102,17 @@ struct Roll {
 
 fn roll(cx: &Context, node: &Node, roll: &Roll) -> Result<Op> {
     let server = node.at_port(API_PORT);
-    let mut argv =
-        argv!["sh", "-s", "--", roll.phase, roll.config, roll.components, node.name.as_str(), server];
+    let mut argv = argv![
+        "sh",
+        "-s",
+        "--",
+        roll.phase,
+        roll.config,
+        roll.components,
+        node.name.as_str(),
+        server,
+        CLUSTER
+    ];
     if roll.force {
         argv.push("restart".into());
     }
