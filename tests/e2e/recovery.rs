@@ -24,7 +24,7 @@ fn recover(lab: &Lab, members: &[&str], data: &str) -> Result<()> {
     lab.kubectl("create configmap after -n default --from-literal=written=after")?;
     // Nothing of a backup stays on the nodes.
     for member in members {
-        let left = lab.on(member, "ls -d /var/lib/ksp/etcd-backup.* 2>/dev/null || true")?;
+        let left = lab.on(member, "ls -d /var/lib/ksp/etcd-backup.*/ 2>/dev/null || true")?;
         ensure!(left.is_empty(), "left on {member}: {left}");
     }
 

@@ -229,11 +229,11 @@ async fn deadlines(session: &Shared) {
     for aside in [false, true] {
         let mark = format!("{}.{}", 600 + u32::from(aside), rand::random::<u16>());
         let script = Script::new(format!("trap '' TERM; sleep {mark} & sleep {mark}; echo never"))
-            .with_timeout(Duration::from_millis(400));
+            .with_timeout(Duration::from_secs(2));
         let started = Instant::now();
         let result = if aside { session.run_aside(script).await } else { session.run(script).await };
         assert!(matches!(result, Err(TransportError::Timeout(_))), "{result:?}");
-        assert!(started.elapsed() < Duration::from_secs(8));
+        assert!(started.elapsed() < Duration::from_secs(20));
         let left = sh(session, &format!("pgrep -f 'slee[p] {mark}'")).await;
         assert_eq!(left.text(), "", "the process group was stopped");
     }

@@ -19,8 +19,15 @@ use crate::operations::{Class, Failure, up as operation};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Take nodes out of the cluster and out of the manifest
+    ///
+    /// A node that still runs is drained, leaves etcd and the cluster, and loses what ksp made on it. One that is gone for good is
+    /// forgotten. A member of etcd goes only when a majority remains.
     Remove(remove::Arguments),
     /// Put another machine in a node's place
+    ///
+    /// The new node gets the old one's roles, labels and taints. An old node that still runs leaves the cluster first; one that is
+    /// gone for good is forgotten. Of etcd, the old member is removed before a new one is added. No node is special, the first one
+    /// included.
     Replace(replace::Arguments),
 }
 

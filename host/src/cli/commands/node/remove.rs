@@ -10,10 +10,7 @@ use crate::cli::options::Global;
 use crate::cli::ui::Ui;
 use crate::operations::node::change::Wish;
 
-/// Take nodes out of the cluster and out of the manifest
-///
-/// A node that still runs is drained, leaves etcd and the cluster, and loses what ksp made on it. One that is gone for good is
-/// forgotten. A member of etcd goes only when a majority remains.
+/// What `ksp node remove` takes.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

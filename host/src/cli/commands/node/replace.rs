@@ -11,10 +11,7 @@ use crate::cli::ui::Ui;
 use crate::operations::node::change::Wish;
 use crate::operations::node::edit::Replacement;
 
-/// Put another machine in a node's place
-///
-/// The new node gets the old one's roles, labels and taints. An old node that still runs leaves the cluster first; one that is gone
-/// for good is forgotten. Of etcd, the old member is removed before a new one is added. No node is special, the first one included.
+/// What `ksp node replace` takes.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
