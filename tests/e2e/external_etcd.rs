@@ -38,8 +38,14 @@ fn voters(lab: &Lab, node: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// A write that was on its way to the leader when that died is answered by a time-out: whoever writes tries again, and finds it done
+/// or not.
 fn write(lab: &Lab, name: &str) -> Result<()> {
-    lab.kubectl(&format!("create configmap {name} --from-literal=a=b --request-timeout=20s")).map(drop)
+    let attempt = || {
+        lab.kubectl(&format!("create configmap {name} --from-literal=a=b --request-timeout=20s"))
+            .or_else(|_| lab.kubectl(&format!("get configmap {name} --request-timeout=20s")))
+    };
+    attempt().or_else(|_| attempt()).map(drop)
 }
 
 /// The time of one container cannot be changed: `date` is what ksp asks.
