@@ -80,6 +80,11 @@ fn override_with(document: &mut DocumentMut, scenario: &Scenario) -> Result<()> 
     Ok(())
 }
 
+/// In one line: a table that came into the middle of a document would be written elsewhere.
+fn inline(item: &Item) -> Item {
+    item.clone().into_value().map_or_else(|other| other, Item::Value)
+}
+
 /// Tables are merged, everything else is replaced.
 fn merge(into: &mut dyn TableLike, from: &dyn TableLike) {
     for (key, value) in from.iter() {
@@ -88,7 +93,7 @@ fn merge(into: &mut dyn TableLike, from: &dyn TableLike) {
         {
             merge(into, from);
         } else {
-            into.insert(key, value.clone());
+            into.insert(key, inline(value));
         }
     }
 }
@@ -125,14 +130,17 @@ mod tests {
             pod-cidr = "10.1.0.0/16"
             [stage-config."x/y"]
             colour = "blue"
+            flags = { deep = "1" }
         "#;
         let mut scenario = Scenario::parse("s", text).unwrap();
-        let template = "[cluster]\nname = '{{ name }}'\npod-cidr = 'p'\n[[stage]]\nuse = 'x/y'\n[stage.config]\nsize = 1\n";
+        let template = "[cluster]\nname = '{{ name }}'\npod-cidr = 'p'\n[[stage]]\nuse = 'x/y'\n[stage.config]\nsize = 1\n[[stage]]\nuse = 'z'\n[stage.config]\nsize = 2\n";
         let manifest = parsed(&fill(template, &scenario, &BTreeMap::new()).unwrap());
         assert_eq!(manifest["cluster"]["name"].as_str(), Some("s"));
         assert_eq!(manifest["cluster"]["pod-cidr"].as_str(), Some("10.1.0.0/16"));
         assert_eq!(manifest["stage"][0]["config"]["size"].as_integer(), Some(1));
         assert_eq!(manifest["stage"][0]["config"]["colour"].as_str(), Some("blue"));
+        assert_eq!(manifest["stage"][0]["config"]["flags"]["deep"].as_str(), Some("1"));
+        assert_eq!(manifest["stage"][1]["config"]["size"].as_integer(), Some(2));
 
         scenario.stage_config.insert("no/such".into(), toml::Table::new());
         let error = fill(template, &scenario, &BTreeMap::new()).unwrap_err();
