@@ -1,5 +1,6 @@
 //! One file per command: its arguments, and what of an operation's result is shown.
 
+mod consent;
 pub mod etcd;
 pub mod init;
 pub mod logs;
@@ -7,6 +8,7 @@ pub mod node;
 pub mod plan;
 pub mod plugin;
 pub mod reset;
+mod running;
 pub mod status;
 pub mod unlock;
 pub mod up;
@@ -21,13 +23,12 @@ use super::options::{Global, Kind};
 use super::signals::{self, Listening};
 use super::ui::ndjson::Ndjson;
 use super::ui::progress::Progress;
-use super::ui::report_view::short_path;
 use super::ui::{Ui, snippet};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Events, Sink};
 use crate::exec::Cancel;
 use crate::operations::context::Context;
-use crate::operations::up::{Run, version};
+use crate::operations::up::version;
 use crate::operations::{Class, Failure};
 use crate::paths::Paths;
 use crate::redact::Redactor;
@@ -47,13 +48,6 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 /// Writes results to standard output.
 fn print(ui: &Ui, text: &str) -> Result<(), Failure> {
     ui.out(text).map_err(|error| Failure::io("write to standard output", &error))
-}
-
-/// The id of a run that begins, and where its log is.
-fn say_run(ui: &Ui, run: &Run) {
-    let id = ui.err_palette.name(run.directory.id.as_str());
-    let log = ui.err_palette.name(&short_path(&run.directory.path));
-    ui.say(&format!("Run {id}   log {log}\n"));
 }
 
 /// A mistake in the arguments that clap cannot see.

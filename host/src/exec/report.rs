@@ -85,6 +85,12 @@ pub struct StepFailure {
     pub hints: Vec<String>,
 }
 
+impl AsRef<RunReport> for RunReport {
+    fn as_ref(&self) -> &RunReport {
+        self
+    }
+}
+
 impl RunReport {
     /// True when everything that was pending is done on every node.
     pub fn is_success(&self) -> bool {

@@ -14,10 +14,20 @@ use crate::cli::ui::Ui;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show the members, their quorum, certificates and the last backup
+    ///
+    /// Asks every node with a member; changes nothing, and works without the API and with members down. Exits with 1 when a member
+    /// does not answer, does not vote or raises an alarm, when members do not agree, or when a certificate has come to its end.
     Status(status::Arguments),
     /// Bring a snapshot of etcd and the cluster's keys to this machine, as one file
+    ///
+    /// Takes the snapshot from a healthy member that does not lead, checks it there, and writes one archive with the snapshot, what ksp
+    /// keeps of the cluster (authorities, secrets) and a control plane's certificates. Nothing stays on the node.
     Backup(backup::Arguments),
     /// Put the data of a backup into etcd, for a cluster that lost its majority or its data
+    ///
+    /// Everything that was written after the backup is lost. All members and control planes must be reachable. Shows what it would do
+    /// first; the cluster's name has to be typed. API servers are stopped meanwhile; what runs on nodes goes on. The old data stays on
+    /// the nodes. When it is interrupted, the same command goes on.
     Restore(restore::Arguments),
 }
 

@@ -5,15 +5,13 @@ pub mod replace;
 
 use clap::{Args, Subcommand};
 
-use super::{Outcome, Setup, say_run, up, usage};
+use super::running::Running;
+use super::{Outcome, Setup, consent, up};
 use crate::cli::exit::Exit;
 use crate::cli::options::{Global, Kind};
-use crate::cli::ui::report_view::{self, Ending, Look};
 use crate::cli::ui::{Ui, reset_view};
-use crate::diagnostic::Diagnostic;
 use crate::exec::RunReport;
 use crate::operations::node::change::{self, Change, Wish};
-use crate::operations::{Class, Failure, up as operation};
 
 /// Take nodes out of a cluster, or put other machines in their place
 #[derive(Debug, Subcommand)]
@@ -67,9 +65,8 @@ impl Consent {
         setup.progress.hide();
         setup.show_findings(ui, &change.survey.teardown.skipped);
         self.show(ui, &change, wish);
-        if !self.agreed(ui)? {
-            let finding = Diagnostic::error("ksp::node::declined", "not confirmed; nothing was changed");
-            return Err(Failure::new(Class::Interrupted, finding));
+        if !self.yes && !consent::yes(ui, "Go on?")? {
+            return Err(consent::declined("ksp::node::declined"));
         }
         let exit = leave(ui, &setup, &mut change).await?;
         if exit != Exit::Done {
@@ -98,52 +95,19 @@ impl Consent {
             }
         });
     }
-
-    fn agreed(&self, ui: &Ui) -> Result<bool, Failure> {
-        if self.yes {
-            return Ok(true);
-        }
-        if !ui.interactive {
-            let hint = "pass `--yes` to go on without being asked";
-            return Err(usage("ksp::usage::no-terminal", "there is no terminal to ask on", hint));
-        }
-        let answer = ui.ask("Go on? [y/N]");
-        Ok(answer.is_some_and(|answer| matches!(answer.as_str(), "y" | "Y" | "yes")))
-    }
 }
 
 /// The nodes that still run leave the cluster, and the manifest is written.
 async fn leave(ui: &Ui, setup: &Setup, change: &mut Change) -> Outcome {
-    let run = operation::Run::begin(&setup.context, "node", &change.survey.document(), &setup.journal)?;
-    say_run(ui, &run);
-    let listening = setup.listen()?;
-    setup.progress.show();
-    let applied = change::execute(&setup.context, change, run.directory.id.as_str()).await;
-    drop(listening);
-    let report = match applied {
-        Ok(report) => report,
-        Err(failure) => {
-            run.end(&RunReport::default(), Exit::from(failure.class).code())?;
-            return Err(failure);
-        }
+    let running = Running::begin(ui, setup, "node", &change.survey.document())?;
+    let work = async {
+        let report = change::execute(&setup.context, change, running.id()).await?;
+        // A node that is gone for good is what this command is for.
+        Ok(RunReport { unreachable: Vec::new(), ..report })
     };
-    // A node that is gone for good is what this command is for.
-    let report = RunReport { unreachable: Vec::new(), ..report };
-    let exit = operation::class(&report).map_or(Exit::Done, Exit::from);
-    run.end(&report, exit.code())?;
-    setup.progress.hide();
+    let (report, exit) = running.watch(work).await?;
     if exit != Exit::Done {
-        let ending = Ending {
-            command: "node",
-            manifest: &change.survey.manifest,
-            directory: &run.directory,
-            report: &report,
-            planned: 0,
-            kubeconfig: None,
-            exit,
-        };
-        let look = Look { width: ui.width, palette: ui.err_palette, symbols: ui.symbols };
-        ui.complain(&report_view::render(&ending, look));
+        running.say_end(&change.survey.manifest, &report, None, exit);
     }
     Ok(exit)
 }

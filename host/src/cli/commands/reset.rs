@@ -2,15 +2,14 @@
 
 use clap::Args;
 
-use super::{Outcome, Setup, block_on, json, print, say_run, usage};
+use super::running::Running;
+use super::{Outcome, Setup, block_on, consent, json, print};
 use crate::cli::exit::Exit;
 use crate::cli::options::{Global, Kind, ManifestPath, StreamOutput};
-use crate::cli::ui::report_view::{self, Ending, Look};
 use crate::cli::ui::text::count;
 use crate::cli::ui::{Ui, reset_view};
-use crate::diagnostic::Diagnostic;
+use crate::operations::Failure;
 use crate::operations::reset::{self, Survey};
-use crate::operations::{Class, Failure, up};
 
 /// Remove what ksp made, from some nodes or from all
 ///
@@ -53,49 +52,24 @@ impl Arguments {
         let mut survey = reset::survey(&setup.context, &self.node).await?;
         setup.progress.hide();
         let cluster = survey.manifest.cluster.name.clone();
-        if let Some(name) = self.confirm.as_ref().filter(|name| **name != cluster) {
-            let message =
-                format!("`--confirm {name}` does not fit: the manifest describes cluster {cluster}");
-            return Err(usage("ksp::usage::confirm", message, format!("pass `--confirm {cluster}`")));
-        }
+        let confirmed = consent::confirmed(self.confirm.as_deref(), &cluster)?;
         ui.say(&reset_view::list(&survey, self.node.is_empty(), ui.err_palette));
         setup.show_findings(ui, &survey.teardown.skipped);
         if survey.is_empty() {
             ui.say("Nothing to remove.");
             return Ok(if survey.unreachable.is_empty() { Exit::Done } else { Exit::Failed });
         }
-        self.confirmed(ui, &survey, &cluster)?;
-        let run = up::Run::begin(&setup.context, "reset", &survey.document(), &setup.journal)?;
-        say_run(ui, &run);
-        let listening = setup.listen()?;
-        setup.progress.show();
-        let applied = reset::execute(&setup.context, &mut survey, run.directory.id.as_str()).await;
-        drop(listening);
-        let report = match applied {
-            Ok(report) => report,
-            Err(failure) => {
-                run.end(&crate::exec::RunReport::default(), Exit::from(failure.class).code())?;
-                return Err(failure);
-            }
-        };
-        let exit = up::class(&report).map_or(Exit::Done, Exit::from);
-        run.end(&report, exit.code())?;
-        setup.progress.hide();
+        if !confirmed && !self.agreed(ui, &survey, &cluster)? {
+            return Err(consent::declined("ksp::reset::declined"));
+        }
+        let running = Running::begin(ui, setup, "reset", &survey.document())?;
+        let work = reset::execute(&setup.context, &mut survey, running.id());
+        let (report, exit) = running.watch(work).await?;
         if exit == Exit::Done {
             let nodes = count(survey.nodes.len() as u64, "node");
             ui.say(&ui.err_palette.good(&format!("{nodes} of cluster {cluster} reset")));
         } else {
-            let ending = Ending {
-                command: "reset",
-                manifest: &survey.manifest,
-                directory: &run.directory,
-                report: &report,
-                planned: 0,
-                kubeconfig: None,
-                exit,
-            };
-            let look = Look { width: ui.width, palette: ui.err_palette, symbols: ui.symbols };
-            ui.complain(&report_view::render(&ending, look));
+            running.say_end(&survey.manifest, &report, None, exit);
         }
         if kind == Some(Kind::Json) {
             print(ui, &json(&report)?)?;
@@ -104,26 +78,11 @@ impl Arguments {
     }
 
     /// Some nodes need a yes, the whole cluster needs its name.
-    fn confirmed(&self, ui: &Ui, survey: &Survey, cluster: &str) -> Result<(), Failure> {
-        let whole = self.node.is_empty();
-        if self.confirm.is_some() || (self.yes && !whole) {
-            return Ok(());
+    fn agreed(&self, ui: &Ui, survey: &Survey, cluster: &str) -> Result<bool, Failure> {
+        if self.node.is_empty() {
+            return consent::name(ui, cluster);
         }
-        if !ui.interactive {
-            let hint = if whole { format!("pass `--confirm {cluster}`") } else { "pass `--yes`".to_owned() };
-            return Err(usage("ksp::usage::no-terminal", "there is no terminal to ask on", hint));
-        }
-        let agreed = if whole {
-            ui.ask("Type the cluster name to go on:").is_some_and(|answer| answer == cluster)
-        } else {
-            let nodes = count(survey.nodes.len() as u64, "node");
-            ui.ask(&format!("Reset {nodes}? [y/N]"))
-                .is_some_and(|answer| matches!(answer.as_str(), "y" | "Y" | "yes"))
-        };
-        if agreed {
-            return Ok(());
-        }
-        let finding = Diagnostic::error("ksp::reset::declined", "not confirmed; nothing was changed");
-        Err(Failure::new(Class::Interrupted, finding))
+        let nodes = count(survey.nodes.len() as u64, "node");
+        Ok(self.yes || consent::yes(ui, &format!("Reset {nodes}?"))?)
     }
 }

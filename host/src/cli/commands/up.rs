@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Outcome, Setup, block_on, json, print, say_run, usage};
+use super::running::Running;
+use super::{Outcome, Setup, block_on, consent, json, print};
 use crate::cli::exit::Exit;
 use crate::cli::options::{Global, Kind, ManifestPath, StreamFormat, StreamOutput, duration_argument};
 use crate::cli::ui::Ui;
 use crate::cli::ui::plan_view::{self, Selection};
-use crate::cli::ui::report_view::{self, Ending, Look};
 use crate::cli::ui::text::{count, duration};
-use crate::exec::RunReport;
 use crate::operations::plan::{self, Document};
 use crate::operations::prepare::{self, Prepared};
-use crate::operations::{Failure, up};
+use crate::operations::Failure;
 use crate::plan::Filter;
 
 /// Bring the machines to what the manifest says
@@ -87,46 +86,16 @@ impl Arguments {
             ui.say("Nothing was changed.");
             return Ok(Exit::Done);
         }
-        let run = up::Run::begin(&setup.context, "up", &document, &setup.journal)?;
-        say_run(ui, &run);
-        let listening = setup.listen()?;
-        setup.progress.show();
-        let applied = run.apply(&mut prepared).await;
-        drop(listening);
-        let report = match applied {
-            Ok(report) => report,
-            Err(failure) => {
-                let nothing = RunReport { not_started: document.totals.steps, ..RunReport::default() };
-                run.end(&nothing, Exit::from(failure.class).code())?;
-                return Err(failure);
-            }
-        };
-        let exit = up::class(&report).map_or(Exit::Done, Exit::from);
-        run.end(&report, exit.code())?;
+        let running = Running::begin(ui, setup, "up", &document)?;
+        let (report, exit) = running.watch(running.run.apply(&mut prepared)).await?;
         let done = exit == Exit::Done;
         let kubeconfig = if done { prepared.write_kubeconfig().await? } else { None };
         // What failed may be the control plane that it names.
         let mended = if done { None } else { prepared.mend_kubeconfig(false).await.ok().flatten() };
-        setup.progress.hide();
-        let ending = Ending {
-            command: "up",
-            manifest: &prepared.manifest,
-            directory: &run.directory,
-            report: &report,
-            planned: document.totals.steps,
-            kubeconfig: kubeconfig.as_deref(),
-            exit,
-        };
-        let look = Look { width: ui.width, palette: ui.err_palette, symbols: ui.symbols };
-        let text = report_view::render(&ending, look);
-        if exit == Exit::Done {
-            ui.say(&text)
-        } else {
-            ui.complain(&text)
-        }
+        running.say_end(&prepared.manifest, &report, kubeconfig.as_deref(), exit);
         say_kubeconfig(ui, mended.as_deref());
         if kind == Some(Kind::Json) {
-            print(ui, &std::fs::read_to_string(run.directory.report()).unwrap_or_default())?;
+            print(ui, &std::fs::read_to_string(running.run.directory.report()).unwrap_or_default())?;
         }
         Ok(exit)
     }
@@ -166,21 +135,15 @@ impl Arguments {
         if self.yes {
             return Ok(true);
         }
-        if !ui.interactive {
-            let hint = "pass `--yes` to apply without being asked";
-            return Err(usage("ksp::usage::no-terminal", "there is no terminal to ask on", hint));
-        }
+        consent::terminal(ui, "pass `--yes` to apply without being asked")?;
         let steps = count(document.totals.steps, "step");
         let nodes = count(document.totals.nodes, "node");
         loop {
             let answer = ui.ask(&format!("Apply {steps} to {nodes}? [y/N/d=details]")).unwrap_or_default();
-            match answer.to_ascii_lowercase().as_str() {
-                "y" | "yes" => return Ok(true),
-                "d" | "details" => {
-                    ui.say(&plan_view::details(document, &Selection::default(), ui.err_palette));
-                }
-                _ => return Ok(false),
+            if !matches!(answer.to_ascii_lowercase().as_str(), "d" | "details") {
+                return Ok(consent::is_yes(&answer));
             }
+            ui.say(&plan_view::details(document, &Selection::default(), ui.err_palette));
         }
     }
 }

@@ -76,6 +76,12 @@ pub struct Done {
     pub kept: BTreeMap<String, String>,
 }
 
+impl AsRef<RunReport> for Done {
+    fn as_ref(&self) -> &RunReport {
+        &self.report
+    }
+}
+
 /// A node and the way to it.
 #[derive(Clone)]
 struct Place {

@@ -10,10 +10,7 @@ use crate::cli::options::{Global, ManifestPath, Output};
 use crate::cli::ui::Ui;
 use crate::operations::etcd::backup::{self, Options, mib};
 
-/// Bring a snapshot of etcd and the cluster's keys to this machine, as one file
-///
-/// Takes the snapshot from a healthy member that does not lead, checks it there, and writes one archive with the snapshot, what ksp
-/// keeps of the cluster (authorities, secrets) and a control plane's certificates. Nothing stays on the node.
+/// The arguments of `ksp etcd backup`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

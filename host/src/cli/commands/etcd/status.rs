@@ -9,10 +9,7 @@ use crate::cli::ui::{Ui, etcd_view};
 use crate::operations::{etcd, prepare};
 use crate::plan::Filter;
 
-/// Show the members, their quorum, certificates and the last backup
-///
-/// Asks every node with a member; changes nothing, and works without the API and with members down. Exits with 1 when a member
-/// does not answer, does not vote or raises an alarm, when members do not agree, or when a certificate has come to its end.
+/// The arguments of `ksp etcd status`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
