@@ -1,12 +1,19 @@
 //! How the cluster's etcd is run and reached. The stage that runs it publishes this under [`OUTPUT`], so that other stages and the
 //! host (`ksp etcd`, `ksp status`) find its members without knowing the stage.
 
+mod members;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Authority, Context, NodeSpec, Result, argv};
 
+pub use members::{Health, Member, Members, majority};
+
 /// The key of the output.
 pub const OUTPUT: &str = "etcd";
+
+/// The key of the output of a stage that makes timed backups: the file on each node with a member that tells of the last one.
+pub const LAST_BACKUP: &str = "etcd-last-backup";
 
 /// Where members listen for clients.
 pub const CLIENT_PORT: u16 = 2379;

@@ -1,79 +1,24 @@
 //! The members of the stacked etcd against the nodes of the manifest: who has to go before anybody is added. Pure; a member is
 //! known by its peer address and its id, never by its place in a list.
 
-use ksp_sdk::prelude::*;
+use ksp_sdk::etcd::{Health, Member, Members, majority};
 
-/// A member as etcd lists it.
+/// A member as etcd lists it, and whether it answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// Unique among all members that ever were.
-    pub id: u64,
-    /// Its node's name; empty when it was added and has never started.
-    pub name: String,
-    /// The IP address in its peer URL.
-    pub address: String,
-    /// Copies, and does not vote yet.
-    pub learner: bool,
-    /// Answers with a read that a majority confirms.
+pub struct Heard {
+    /// The member.
+    pub member: Member,
+    /// It answers with a read that a majority confirms.
     pub alive: bool,
 }
 
-#[derive(Deserialize)]
-struct List {
-    members: Vec<Listed>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(rename = "ID")]
-    id: u64,
-    #[serde(default)]
-    name: String,
-    #[serde(rename = "peerURLs", default)]
-    peers: Vec<String>,
-    #[serde(rename = "clientURLs", default)]
-    clients: Vec<String>,
-    #[serde(rename = "isLearner", default)]
-    learner: bool,
-}
-
-#[derive(Deserialize)]
-struct Health {
-    endpoint: String,
-    health: bool,
-}
-
-impl Member {
-    /// From what `member list` and `endpoint health --cluster` of etcdctl print as JSON. None when it is no such answer.
-    pub fn parse(list: &str, health: &str) -> Option<Vec<Self>> {
-        let list: List = serde_json::from_str(list).ok()?;
-        let health: Vec<Health> = serde_json::from_str(health).unwrap_or_default();
-        let alive = |urls: &[String]| health.iter().any(|it| it.health && urls.contains(&it.endpoint));
-        let member = |it: Listed| Self {
-            id: it.id,
-            alive: alive(&it.clients),
-            address: it.peers.first().map(|url| host(url).to_owned()).unwrap_or_default(),
-            name: it.name,
-            learner: it.learner,
-        };
-        Some(list.members.into_iter().map(member).collect())
+impl Heard {
+    /// From what etcdctl prints as JSON of the members and of their health. None when it is no such answer.
+    pub fn read(list: &str, health: &str) -> Option<Vec<Self>> {
+        let health = Health::read(health);
+        let heard = |member| Self { alive: health.of(&member), member };
+        Some(Members::read(list)?.members.into_iter().map(heard).collect())
     }
-
-    /// As etcdctl wants it.
-    pub fn hex(&self) -> String {
-        format!("{:x}", self.id)
-    }
-
-    /// How people call it.
-    pub fn called(&self) -> &str {
-        if self.name.is_empty() { &self.address } else { &self.name }
-    }
-}
-
-/// "https://10.0.0.1:2380" is "10.0.0.1".
-fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.rsplit_once(':').map_or(rest, |(host, _)| host).trim_matches(['[', ']'])
 }
 
 /// What is known of a node's own part.
@@ -98,8 +43,8 @@ pub enum Own {
 pub struct Place<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its address.
-    pub address: &'a str,
+    /// Where its member is, or would be.
+    pub peer_url: &'a str,
     /// What it has.
     pub own: Own,
 }
@@ -129,21 +74,21 @@ pub struct Changes {
 }
 
 /// Compares members with nodes.
-pub fn compare(places: &[Place<'_>], members: &[Member]) -> Changes {
+pub fn compare(places: &[Place<'_>], members: &[Heard]) -> Changes {
     let mut changes = Changes::default();
-    for member in members {
-        let place = places.iter().find(|place| place.address == member.address);
+    for Heard { member, alive } in members {
+        let place = places.iter().find(|place| member.is_at(place.peer_url));
         let mut departs = |why, with_node| {
             changes.departures.push(Departure { member: member.clone(), why, with_node });
         };
         match place.map(|place| place.own) {
-            None if member.alive => changes.refusals.push(unlisted(member)),
+            None if *alive => changes.refusals.push(unlisted(member)),
             None => departs("is not in the manifest and does not answer", true),
             Some(Own::Complete { data: false }) => departs("has lost its data", false),
             Some(Own::Incomplete { data: false }) if !member.name.is_empty() => {
                 departs("was on a machine that is set up anew", false);
             }
-            Some(Own::Complete { data: true }) if member.learner => changes.promote.push(member.clone()),
+            Some(Own::Complete { data: true }) if member.is_learner => changes.promote.push(member.clone()),
             Some(_) => {}
         }
     }
@@ -159,27 +104,27 @@ fn unlisted(member: &Member) -> (&'static str, String, String) {
     (
         "control-plane.unlisted-member",
         format!("{} is a member of etcd and answers, but is no node of the manifest", member.called()),
-        format!("put it back, or take it out of the cluster first: `ksp node remove {}`", member.called()),
+        "put it back into the manifest; then `ksp node remove` takes it out of the cluster and of the manifest".to_owned(),
     )
 }
 
 /// The arithmetic of a removal: a majority before it, or it cannot be agreed on, and a majority of those that stay after it.
-fn below_quorum(members: &[Member], departures: &[Departure]) -> Option<(&'static str, String, String)> {
-    let voters: Vec<&Member> = members.iter().filter(|member| !member.learner).collect();
-    let alive = voters.iter().filter(|member| member.alive).count();
-    let goes = |member: &&&Member| departures.iter().any(|gone| gone.member.id == member.id);
-    let staying: Vec<&&Member> = voters.iter().filter(|member| !goes(member)).collect();
-    let staying_alive = staying.iter().filter(|member| member.alive).count();
-    let short = |alive: usize, of: usize| alive < of / 2 + 1;
+fn below_quorum(members: &[Heard], departures: &[Departure]) -> Option<(&'static str, String, String)> {
+    let voters: Vec<&Heard> = members.iter().filter(|heard| !heard.member.is_learner).collect();
+    let alive = voters.iter().filter(|heard| heard.alive).count();
+    let goes = |heard: &&&Heard| departures.iter().any(|gone| gone.member.id == heard.member.id);
+    let staying: Vec<&&Heard> = voters.iter().filter(|heard| !goes(heard)).collect();
+    let staying_alive = staying.iter().filter(|heard| heard.alive).count();
+    let short = |alive: usize, of: usize| alive < majority(of);
     let text = if short(alive, voters.len()) {
-        format!("{alive} of {} etcd members answer, {} are needed", voters.len(), voters.len() / 2 + 1)
+        format!("{alive} of {} etcd members answer, {} are needed", voters.len(), majority(voters.len()))
     } else if short(staying_alive, staying.len()) {
-        let names: Vec<&str> = departures.iter().map(|gone| gone.member.called()).collect();
+        let names: Vec<String> = departures.iter().map(|gone| gone.member.called()).collect();
         format!(
             "without {} {staying_alive} of {} etcd members answer, {} are needed",
             names.join(" and "),
             staying.len(),
-            staying.len() / 2 + 1
+            majority(staying.len())
         )
     } else {
         return None;

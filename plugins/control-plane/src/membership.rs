@@ -1,9 +1,9 @@
 //! Brings the members of the stacked etcd in line with the nodes: the dead are removed before anybody is added.
 
-use ksp_sdk::etcd::Etcd;
+use ksp_sdk::etcd::{Etcd, Member, peer_url};
 use ksp_sdk::prelude::*;
 
-use crate::members::{self, Changes, Departure, Member, Own, Place};
+use crate::members::{self, Changes, Departure, Heard, Own, Place};
 
 /// What the nodes said of etcd.
 #[derive(Default)]
@@ -30,10 +30,12 @@ pub fn survey(nodes: &Nodes) -> Survey {
     let answer = nodes.iter().filter(|node| matches!(own(node), Own::Complete { .. })).find_map(|node| {
         let facts = node.facts();
         let output = |name: &str| facts.probe(name).map(|probe| probe.stdout).unwrap_or_default();
-        Some((node.clone(), Member::parse(&output("etcd-members"), &output("etcd-health"))?))
+        Some((node.clone(), Heard::read(&output("etcd-members"), &output("etcd-health"))?))
     });
+    let urls: Vec<String> = nodes.iter().map(|node| peer_url(node)).collect();
+    let places = nodes.iter().zip(&urls);
     let places: Vec<Place<'_>> =
-        nodes.iter().map(|node| Place { name: &node.name, address: &node.address, own: own(node) }).collect();
+        places.map(|(node, peer_url)| Place { name: &node.name, peer_url, own: own(node) }).collect();
     match answer {
         Some((via, members)) => Survey { via: Some(via), changes: members::compare(&places, &members) },
         None => Survey { via: None, changes: silent(&places) },

@@ -3,58 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use ksp_sdk::etcd::peer_url;
+use ksp_sdk::etcd::{Health, Member, Members, majority, peer_url};
 use ksp_sdk::prelude::*;
-
-/// An entry of the member list.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Member {
-    /// Never given twice.
-    #[serde(rename = "ID")]
-    pub id: u64,
-    /// Empty before it was started for the first time, unless it is a founder.
-    #[serde(default)]
-    pub name: String,
-    /// Where other members reach it.
-    #[serde(default, rename = "peerURLs")]
-    pub peer_urls: Vec<String>,
-    /// Empty until it has taken part.
-    #[serde(default, rename = "clientURLs")]
-    pub client_urls: Vec<String>,
-    /// Has no voice yet.
-    #[serde(default, rename = "isLearner")]
-    pub is_learner: bool,
-}
-
-impl Member {
-    fn is_at(&self, peer_url: &str) -> bool {
-        self.peer_urls.iter().any(|url| url == peer_url)
-    }
-
-    /// For people.
-    pub fn called(&self) -> String {
-        let address = self.peer_urls.join(",");
-        if self.name.is_empty() { address } else { format!("{} ({address})", self.name) }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct Header {
-    cluster_id: u64,
-}
-
-/// What `etcdctl member list` says.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct List {
-    header: Header,
-    members: Vec<Member>,
-}
-
-#[derive(Deserialize)]
-struct Health {
-    endpoint: String,
-    health: bool,
-}
 
 /// What is known of a node.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -70,9 +20,9 @@ pub struct Seen {
     /// It has a member's data.
     pub data: bool,
     /// The list of its member, which answers and has a quorum.
-    pub list: Option<List>,
-    /// Client addresses, and whether they answer it.
-    pub health: BTreeMap<String, bool>,
+    pub list: Option<Members>,
+    /// Which members answer it.
+    pub health: Health,
 }
 
 impl Seen {
@@ -83,7 +33,6 @@ impl Seen {
         let list = facts.probe("external-etcd-members").filter(|probe| probe.status == 0);
         // One that is silent makes it fail, and it is told all the same.
         let health = facts.probe("external-etcd-health").map(|probe| probe.stdout).unwrap_or_default();
-        let health: Vec<Health> = serde_json::from_str(&health).unwrap_or_default();
         Self {
             name: node.name.clone(),
             peer_url: peer_url(node),
@@ -91,8 +40,8 @@ impl Seen {
             complete: yes("external-etcd-complete"),
             // The guard is lost with the data, also when somebody puts back half of them.
             data: yes("external-etcd-data") && yes("external-etcd-guard"),
-            list: list.and_then(|probe| serde_json::from_str(&probe.stdout).ok()),
-            health: health.into_iter().map(|it| (it.endpoint, it.health)).collect(),
+            list: list.and_then(|probe| Members::read(&probe.stdout)),
+            health: Health::read(&health),
         }
     }
 }
@@ -138,23 +87,18 @@ pub struct Decision {
     pub refusals: Vec<Refusal>,
 }
 
-/// How many of so many voting members a decision takes.
-pub fn majority(voters: usize) -> usize {
-    voters / 2 + 1
-}
-
 /// Decides. `used`: an API server exists, and its objects must be somewhere.
 pub fn decide(nodes: &[Seen], used: bool) -> Decision {
     let mut lists = nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.list.as_ref()?)));
     let Some((first, list)) = lists.next() else { return without_list(nodes, used) };
     let mut decision = with_list(nodes, list);
-    for (at, other) in lists.filter(|(_, other)| other.header.cluster_id != list.header.cluster_id) {
+    for (at, other) in lists.filter(|(_, other)| other.cluster_id != list.cluster_id) {
         decision.refusals.push(Refusal {
             node: Some(at),
             code: "etcd.two-clusters",
             message: format!(
                 "its member belongs to cluster {:x}, that of {} to {:x}",
-                other.header.cluster_id, nodes[first].name, list.header.cluster_id
+                other.cluster_id, nodes[first].name, list.cluster_id
             ),
             hint:
                 "find out which of the two the API servers use, and `ksp reset --node` the nodes of the other"
@@ -206,10 +150,8 @@ fn quorum_lost(nodes: &[Seen], with_data: usize, members: usize) -> Refusal {
     }
 }
 
-fn with_list(nodes: &[Seen], list: &List) -> Decision {
-    let answers = |member: &Member| {
-        member.client_urls.iter().any(|url| nodes.iter().any(|node| node.health.get(url) == Some(&true)))
-    };
+fn with_list(nodes: &[Seen], list: &Members) -> Decision {
+    let answers = |member: &Member| nodes.iter().any(|node| node.health.of(member));
     let at = |member: &Member| nodes.iter().position(|node| member.is_at(&node.peer_url));
     let mut decision = Decision::default();
     for (index, node) in nodes.iter().enumerate() {
@@ -294,7 +236,7 @@ fn unknown(member: &Member) -> Refusal {
             "{} is an etcd member that answers, and the manifest has no such node",
             member.called()
         ),
-        hint: "put the node back into the manifest, then take it out with `ksp reset --node`".into(),
+        hint: "put the node back into the manifest, then take it out with `ksp node remove`".into(),
     }
 }
 
@@ -312,8 +254,8 @@ mod tests {
         }
     }
 
-    fn list(members: &[Member]) -> Option<List> {
-        Some(List { header: Header { cluster_id: 7 }, members: members.to_vec() })
+    fn list(members: &[Member]) -> Option<Members> {
+        Some(Members { cluster_id: 7, members: members.to_vec() })
     }
 
     /// A living member of a cluster of these; those in `silent` do not answer it.
@@ -447,18 +389,7 @@ mod tests {
             [living(1, &members[..2], &[]), living(2, &members[..2], &[]), Seen { data: true, ..fresh(3) }];
         assert_eq!(codes(&decide(&nodes, true)), ["etcd.stale-data"]);
         let mut nodes = [1, 2].map(|number| living(number, &members[..2], &[]));
-        nodes[1].list.as_mut().unwrap().header.cluster_id = 8;
+        nodes[1].list.as_mut().unwrap().cluster_id = 8;
         assert_eq!(codes(&decide(&nodes, true)), ["etcd.two-clusters"]);
-    }
-
-    #[test]
-    fn answers_of_etcdctl_are_understood() {
-        let text = r#"{"header":{"cluster_id":14841639068965178418,"member_id":10276657743932975437,"raft_term":2},
-            "members":[{"ID":10276657743932975437,"name":"e1","peerURLs":["https://10.0.0.1:2380"],
-            "clientURLs":["https://10.0.0.1:2379"]},{"ID":1,"peerURLs":["https://10.0.0.2:2380"],"isLearner":true}]}"#;
-        let list: List = serde_json::from_str(text).unwrap();
-        assert_eq!(list.header.cluster_id, 14_841_639_068_965_178_418);
-        assert_eq!(list.members[1].called(), "https://10.0.0.2:2380");
-        assert!(list.members[1].is_learner && list.members[1].client_urls.is_empty());
     }
 }

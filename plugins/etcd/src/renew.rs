@@ -1,9 +1,10 @@
 //! Members that live: what changed takes effect one member at a time, and only while the others are a quorum without it (T3).
 
+use ksp_sdk::etcd::majority;
 use ksp_sdk::prelude::*;
 
 use crate::layout::{self, UNIT};
-use crate::membership::{self, Standing};
+use crate::membership::Standing;
 use crate::{Cluster, ctl};
 
 /// Keeps them as the manifest wants them. Membership comes first: a restart beside a change of it could cost the quorum.
@@ -23,7 +24,7 @@ pub fn renew(cluster: &Cluster<'_>, mut restarts_on: Vec<Op>, members: Option<&O
     for node in &living {
         let others: Vec<&Node> = cluster.nodes.iter().filter(|other| other.id != node.id).collect();
         // One or two members can spare nobody, and still have to be maintained.
-        let needed = if others.len() < 2 { 0 } else { membership::majority(cluster.nodes.len()) };
+        let needed = if others.len() < 2 { 0 } else { majority(cluster.nodes.len()) };
         let watching = |op: Op| restarts_on.iter().fold(op, |op, change| op.on_change(change));
         // Takes the turn: from here to the end nobody else is interrupted.
         let mut spared = watching(plan.wait_for(node, ctl::answer(&others, needed), Duration::from_secs(60)))
