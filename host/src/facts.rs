@@ -27,6 +27,26 @@ impl Facts {
         key.split('.').try_fold(&self.0, |value, part| value.get(part))
     }
 
+    /// As [`Self::get`], for a plugin: what it asked for itself is its `probe`.
+    pub fn get_for(&self, plugin: &str, key: &str) -> Option<Value> {
+        if key == PROBE {
+            return self.0.get(PROBE)?.get(plugin).cloned();
+        }
+        match key.strip_prefix(PROBE).and_then(|rest| rest.strip_prefix('.')) {
+            Some(rest) => Facts(self.0.get(PROBE)?.get(plugin)?.clone()).get(rest).cloned(),
+            None => self.get(key).cloned(),
+        }
+    }
+
+    /// Everything, for a plugin.
+    pub fn all_for(&self, plugin: &str) -> Value {
+        let mut all = self.0.clone();
+        if let Some(probes) = all.get_mut(PROBE) {
+            *probes = probes.get(plugin).cloned().unwrap_or_else(|| json!({}));
+        }
+        all
+    }
+
     /// A text fact.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.get(key)?.as_str()
@@ -61,10 +81,24 @@ pub struct Gathered {
     pub marks: NodeMarks,
 }
 
+/// A read-only command that a plugin declares. Its answer is a fact for this plugin alone: names mean nothing to others.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Probe {
+    /// The plugin's name.
+    pub plugin: String,
+    /// The name that the plugin gives it.
+    pub name: String,
+    /// What is run.
+    pub argv: Vec<String>,
+}
+
+/// Where answers to probes are, by plugin and name.
+const PROBE: &str = "probe";
+
 /// What a probe of a plugin may print; the rest is cut off.
 const PROBE_LIMIT: usize = 256 << 10;
 
-/// Reads a node: facts, the probes that plugins declare (name and argv), and ksp's own files there. Changes nothing.
+/// Reads a node: facts, the probes that plugins declare, and ksp's own files there. Changes nothing.
 ///
 /// A fact that cannot be read is absent. The cluster's state is read only where `control_plane` says that it belongs.
 ///
@@ -73,14 +107,14 @@ const PROBE_LIMIT: usize = 256 << 10;
 /// them would forget what ksp made.
 pub async fn gather(
     session: &dyn Session,
-    probes: &[(String, Vec<String>)],
+    probes: &[Probe],
     control_plane: bool,
 ) -> Result<Gathered, TransportError> {
     let detectors = detectors();
     let mut fragments = vec![time::SCRIPT.to_owned()];
     fragments.extend(detectors.iter().map(|detector| detector.script.to_owned()));
     let probes_at = fragments.len();
-    fragments.extend(probes.iter().map(|(_, argv)| quote::command(argv)));
+    fragments.extend(probes.iter().map(|probe| quote::command(&probe.argv)));
     let files_at = fragments.len();
     fragments.extend(node_state::fragments(control_plane));
     fragments.push(time::SCRIPT.to_owned());
@@ -95,10 +129,13 @@ pub async fn gather(
         (detector.read)(&output.text(), &mut sheet);
     }
     time::read(&watched, &first.text(), &last.text(), &mut sheet);
-    for ((name, _), output) in probes.iter().zip(&outputs[probes_at..files_at]) {
+    for (probe, output) in probes.iter().zip(&outputs[probes_at..files_at]) {
         let kept = &output.stdout[..output.stdout.len().min(PROBE_LIMIT)];
         let stdout = String::from_utf8_lossy(kept);
-        sheet.set_at(&["probe", name], json!({ "status": output.status, "stdout": stdout }));
+        sheet.set_at(
+            &[PROBE, &probe.plugin, &probe.name],
+            json!({ "status": output.status, "stdout": stdout }),
+        );
     }
     let files = node_state::read(&outputs[files_at..outputs.len() - 1], control_plane)?;
     Ok(Gathered {

@@ -112,12 +112,24 @@ async fn own_files_are_read_and_kept_apart() {
     node.on("fence", output(0, "7\n")).on("dirty", output(0, "")).on("lease.json", output(0, "{half"));
     let state = r#"{"version":1,"generation":3,"cluster-id":"c","authorities":{},"credentials":{},"keypairs":{},"secrets":{"s":"canary"}}"#;
     node.on("state.json", output(0, state));
-    let probes = [("a.b".to_owned(), vec!["show".to_owned(), "it's".to_owned()])];
+    let probe = |plugin: &str, argv: &[&str]| Probe {
+        plugin: plugin.into(),
+        name: "it".into(),
+        argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+    };
+    let probes = [probe("a.b/c", &["show", "it's"]), probe("ksp/d", &["other"])];
     node.on(r"show 'it'\''s'", output(3, "shown\n"));
 
     let gathered = gather(&node, &probes, true).await.unwrap();
     assert_eq!(node.calls(), 1, "one round trip");
-    assert_eq!(gathered.facts.0["probe"]["a.b"], json!({"status": 3, "stdout": "shown\n"}));
+    // Two plugins may use the same name: each gets its own answer, and no other.
+    let of = |plugin: &str, key: &str| gathered.facts.get_for(plugin, key);
+    assert_eq!(of("a.b/c", "probe.it"), Some(json!({"status": 3, "stdout": "shown\n"})));
+    assert_eq!(of("ksp/d", "probe.it.status"), Some(json!(0)));
+    assert_eq!((of("ksp/e", "probe.it"), of("ksp/e", "probe")), (None, None));
+    assert_eq!(of("ksp/e", "arch"), gathered.facts.get("arch").cloned());
+    assert_eq!(gathered.facts.all_for("ksp/d")["probe"], json!({ "it": of("ksp/d", "probe.it") }));
+    assert_eq!(gathered.facts.all_for("ksp/e")["probe"], json!({}));
     assert_eq!(gathered.ledger.entries[0].target, "/x");
     assert_eq!(gathered.state.as_ref().unwrap().generation, 3);
     let marks = &gathered.marks;
@@ -159,7 +171,8 @@ async fn a_damaged_ledger_stops_a_damaged_state_does_not() {
 #[tokio::test]
 async fn this_machine_can_be_read() {
     let session = local::connect().await.unwrap();
-    let probes = [("uptime".to_owned(), vec!["cat".to_owned(), "/proc/uptime".to_owned()])];
+    let argv = vec!["cat".to_owned(), "/proc/uptime".to_owned()];
+    let probes = [Probe { plugin: "ksp/any".into(), name: "uptime".into(), argv }];
     let facts = gather(&*session, &probes, false).await.unwrap().facts;
     let shown = serde_json::to_string_pretty(&facts.0).unwrap();
     for key in
@@ -178,5 +191,5 @@ async fn this_machine_can_be_read() {
     assert!(["amd64", "arm64"].contains(&facts.arch()));
     assert!(facts.is("tools.sha256sum"));
     assert!(facts.get("time.offset-ms").and_then(Value::as_i64).unwrap().abs() < 2000, "{shown}");
-    assert_eq!(facts.get("probe.uptime.status"), Some(&json!(0)));
+    assert_eq!(facts.get_for("ksp/any", "probe.uptime.status"), Some(json!(0)));
 }

@@ -17,7 +17,7 @@ use super::{Class, Failure, up};
 use crate::diagnostic::Diagnostic;
 use crate::event::Event;
 use crate::exec::{self, Callback, ClusterAccess, Identity, Job, Member, Refusal, RunReport};
-use crate::facts::Gathered;
+use crate::facts::{Gathered, Probe};
 use crate::kubernetes::Kubernetes;
 use crate::manifest::{self, Manifest};
 use crate::node::{Node, NodeId, Role};
@@ -157,7 +157,7 @@ pub async fn apply(context: &Context, prepared: &mut Prepared, run: &str) -> Res
     })
 }
 
-async fn reach(context: &Context, manifest: &Manifest, probes: &[(String, Vec<String>)]) -> nodes::Reached {
+async fn reach(context: &Context, manifest: &Manifest, probes: &[Probe]) -> nodes::Reached {
     let phase = Phase::begin(context, "facts");
     let options = ConnectOptions { accept_new: context.accept_new, ..ConnectOptions::default() };
     let reached = nodes::reach(transport::connector(options), &manifest.nodes, probes).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 
 use crate::diagnostic::Diagnostic;
-use crate::facts::{self, Facts, Gathered};
+use crate::facts::{self, Facts, Gathered, Probe};
 use crate::node::{Node, NodeId, Role};
 use crate::transport::{Connector, Session, TransportError};
 
@@ -30,11 +30,7 @@ pub struct Reached {
 }
 
 /// Connects and reads.
-pub async fn reach(
-    connector: Arc<dyn Connector>,
-    nodes: &[Node],
-    probes: &[(String, Vec<String>)],
-) -> Reached {
+pub async fn reach(connector: Arc<dyn Connector>, nodes: &[Node], probes: &[Probe]) -> Reached {
     let asked = nodes.iter().map(|node| {
         let connector = Arc::clone(&connector);
         async move { (node, one(connector.as_ref(), node, probes).await) }
@@ -60,7 +56,7 @@ pub async fn reach(
 async fn one(
     connector: &dyn Connector,
     node: &Node,
-    probes: &[(String, Vec<String>)],
+    probes: &[Probe],
 ) -> Result<(Arc<dyn Session>, Gathered), TransportError> {
     let session = connector.connect(node).await?;
     let gathered = facts::gather(session.as_ref(), probes, node.is(Role::ControlPlane)).await?;

@@ -1,6 +1,6 @@
 //! Plugins of a chain: loaded beside each other, planned one after another, called back during a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use super::blocking;
 use crate::diagnostic::Diagnostic;
 use crate::exec::{Access, Callback};
-use crate::facts::Gathered;
+use crate::facts::{Gathered, Probe};
 use crate::manifest::Manifest;
 use crate::node::NodeId;
 use crate::op::OpError;
@@ -21,6 +21,7 @@ use crate::plan::build::{self, Built, Candidate, Outputs, Planner};
 use crate::plan::{Plan, StageDraft};
 use crate::plugin::embedded;
 use crate::plugin::error::PluginError;
+use crate::plugin::metadata;
 use crate::plugin::resolve::ResolvedStage;
 use crate::runtime::{LoadedStage, NodeAccess, Runtime, StageInputs};
 use crate::secrets::Secrets;
@@ -42,12 +43,19 @@ pub struct Loaded {
     inputs: Option<StageInputs>,
 }
 
-/// The read-only commands that the plugins declare, each name once.
-pub fn probes(stages: &[ResolvedStage]) -> Vec<(String, Vec<String>)> {
-    let declared = stages.iter().flat_map(|stage| &stage.metadata.probe);
-    let by_name: BTreeMap<String, Vec<String>> =
-        declared.map(|probe| (probe.name.clone(), probe.argv.clone())).collect();
-    by_name.into_iter().collect()
+/// The read-only commands that the plugins declare; stages of the same plugin share theirs.
+pub fn probes(stages: &[ResolvedStage]) -> Vec<Probe> {
+    let of = |stage: &ResolvedStage| {
+        let plugin = stage.metadata.name.clone();
+        let probe = move |it: &metadata::ProbeCommand| Probe {
+            plugin: plugin.clone(),
+            name: it.name.clone(),
+            argv: it.argv.clone(),
+        };
+        stage.metadata.probe.iter().map(probe).collect::<Vec<_>>()
+    };
+    let all: BTreeSet<Probe> = stages.iter().flat_map(of).collect();
+    all.into_iter().collect()
 }
 
 /// Makes all plugins ready to be called.

@@ -20,10 +20,12 @@ impl State {
 
 impl Host for State {
     fn get(&mut self, node: u32, key: String) -> Result<Result<Option<String>, Error>> {
-        Ok(self.known(node).map(|facts| facts.get(&key).map(ToString::to_string)))
+        Ok(self
+            .known(node)
+            .map(|facts| facts.get_for(&self.stage.metadata.name, &key).map(|fact| fact.to_string())))
     }
 
     fn all(&mut self, node: u32) -> Result<Result<String, Error>> {
-        Ok(self.known(node).map(|facts| facts.0.to_string()))
+        Ok(self.known(node).map(|facts| facts.all_for(&self.stage.metadata.name).to_string()))
     }
 }
