@@ -56,6 +56,7 @@ pub fn ensure() -> Result<()> {
         tell::say("start the mirror again");
         podman(["start", CONTAINER])?.output()?;
     }
+    podman::steady_bridge()?;
     wait::until("the mirror answers", Duration::from_secs(30), || {
         answers(FILES_PORT, "/")?;
         answers(REGISTRY_PORT, "/v2/")

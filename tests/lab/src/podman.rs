@@ -1,7 +1,7 @@
 //! Podman as the lab uses it: netavark, runc, one bridge network; a user's own settings stay as they are.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result, bail};
 
@@ -12,6 +12,9 @@ use crate::{lock, paths};
 pub const NETWORK: &str = "ksp-lab";
 /// Its addresses.
 pub const SUBNET: &str = "10.89.7.0/24";
+
+/// The host's address on it.
+const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 89, 7, 1));
 
 /// Podman's own limits are refused where the machine grants no CAP_SYS_RESOURCE.
 const LIMITS: &[&str] = &["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000"];
@@ -42,6 +45,33 @@ pub fn network() -> Result<()> {
         .output()
         .map(drop)
         .with_context(|| format!("cannot make the network {NETWORK} ({SUBNET})"))
+}
+
+/// Gives the bridge a hardware address of its own; something has to run on it. Without one it has that of a container, and another
+/// one as soon as that is gone: all nodes then talk to an address that nobody has, for up to a minute.
+pub fn steady_bridge() -> Result<()> {
+    let bridge = podman(["network", "inspect", "--format", "{{.NetworkInterface}}", NETWORK])?.output()?;
+    let bridge = bridge.trim();
+    let wanted = hardware_address(GATEWAY);
+    let path = format!("/sys/class/net/{bridge}/address");
+    let found = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    if found.trim() != wanted {
+        run("ip").args(["link", "set", "dev", bridge, "address", &wanted]).output()?;
+    }
+    Ok(())
+}
+
+/// A machine has the same one all its life.
+fn hardware_address(address: IpAddr) -> String {
+    let bytes = match address {
+        IpAddr::V4(address) => address.octets(),
+        IpAddr::V6(address) => {
+            let [.., a, b, c, d] = address.octets();
+            [a, b, c, d]
+        }
+    };
+    // Locally administered.
+    format!("02:6b:{:02x}:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2], bytes[3])
 }
 
 /// Removes the network; fine when there is none.
@@ -91,7 +121,7 @@ pub fn create(container: &str, address: IpAddr, arguments: &[&str]) -> Result<()
     // Podman 4.3 hands out addresses and mounts one at a time anyway.
     let _lock = lock::take("podman")?;
     let started = podman(["run", "--detach", "--name", container, "--network", NETWORK])?
-        .args(["--ip", &address.to_string()])
+        .args(["--ip", &address.to_string(), "--mac-address", &hardware_address(address)])
         .args(LIMITS)
         .args(arguments)
         .output();
@@ -119,6 +149,12 @@ pub fn labelled(label: &str) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_address_has_its_own_hardware_address() {
+        assert_eq!(hardware_address(GATEWAY), "02:6b:0a:59:07:01");
+        assert_eq!(hardware_address("10.89.7.42".parse().unwrap()), "02:6b:0a:59:07:2a");
+    }
 
     #[test]
     fn nothing_runs_without_a_monitor() {
