@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod node_tests;
 mod nodes;
 mod ssh;
 mod status;
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand};
 use crate::build::{self, Wanted};
 use crate::scenario::{self, Scenario};
 use crate::{mirror, podman, tell};
+use node_tests::Choice;
 
 /// The lab: real Kubernetes clusters on this machine.
 #[derive(Debug, Parser)]
@@ -65,11 +67,17 @@ enum Command {
     Demo,
     /// Show that the demo's cluster works, once more
     Proof,
-    /// Check formatting and lints, run all tests, also those that need real nodes
+    /// Check formatting and lints, run all tests, and of those that need real nodes the ones that cover most and one a day
     Test {
         /// Leave out the tests that need real nodes
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["all", "names"])]
         no_nodes: bool,
+        /// All tests that need real nodes
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+        /// Nothing but the tests with real nodes that have one of these words in their name
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
     },
     /// Measure ksp against a hand-written kubeadm script
     Bench {
@@ -105,7 +113,10 @@ fn run(command: Command) -> Result<()> {
         Command::Replace { scenario, node } => nodes::run(&scenario, &node, nodes::Act::Replace),
         Command::Demo => demo::run(),
         Command::Proof => crate::proof::show(&Scenario::load("demo")?),
-        Command::Test { no_nodes } => test::run(!no_nodes),
+        Command::Test { no_nodes: true, .. } => test::run(None),
+        Command::Test { all: true, .. } => test::run(Some(&Choice::All)),
+        Command::Test { names, .. } if names.is_empty() => test::run(Some(&Choice::Today)),
+        Command::Test { names, .. } => node_tests::run(&Choice::Named(names)),
         Command::Bench { only } => bench::run(&only),
     }
 }

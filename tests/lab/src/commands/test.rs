@@ -4,25 +4,19 @@ use anyhow::{Context, Result};
 
 use crate::build::{self, Wanted};
 use crate::process::run as program;
-use crate::{mirror, paths, tell};
+use crate::{paths, tell};
 
-/// Tests that need real nodes are `#[ignore]`d in this test program.
-const NODE_TESTS: &str = "e2e";
+use super::node_tests::{self, Choice};
 
-pub(super) fn run(nodes: bool) -> Result<()> {
+/// Everything, and of the tests with real nodes those that are chosen.
+pub(super) fn run(nodes: Option<&Choice>) -> Result<()> {
     // Ordinary tests run a real API server, too.
     tell::timed("what the tests need", || build::ensure(Wanted::With(&[])))?;
     cargo("formatting", &["fmt", "--all", "--check"], 300)?;
     cargo("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], 3600)?;
     cargo("tests", &["test", "--workspace"], 3600)?;
-    if nodes {
-        mirror::ensure()?;
-        super::demo::build_ksp()?;
-        cargo(
-            "tests with real nodes",
-            &["test", "--workspace", "--test", NODE_TESTS, "--", "--ignored", "--test-threads=1"],
-            5400,
-        )?;
+    if let Some(choice) = nodes {
+        node_tests::run(choice)?;
     }
     tell::say("all tests passed");
     Ok(())
