@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_join_trusts_the_authority_and_nothing_else() {
+    fn a_join_trusts_the_authority_and_nothing_else_t17() {
         let text = discovery_file("10.0.0.1:6443", "-----BEGIN");
         assert!(
             text.contains("\"https://10.0.0.1:6443\"") && text.contains("\"LS0tLS1CRUdJTg==\""),

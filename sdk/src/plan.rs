@@ -81,13 +81,14 @@ impl Op {
         self
     }
 
-    /// For exec: satisfied when the path exists.
+    /// For exec: satisfied when the path exists. Asked when the plan is made: what an earlier op of the same run brings is not seen;
+    /// [`Self::on_change`] is for that.
     pub fn creates(self, path: impl AsRef<str>) -> Self {
         self.0.creates(path.as_ref());
         self
     }
 
-    /// For exec: satisfied when the command exits 0.
+    /// For exec: satisfied when the command exits 0. Asked when the plan is made, as for [`Self::creates`].
     pub fn unless<W: Into<String>>(self, argv: impl IntoIterator<Item = W>) -> Self {
         self.0.unless(&words(argv));
         self

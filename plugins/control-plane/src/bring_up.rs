@@ -7,7 +7,7 @@ use crate::external_etcd::ExternalEtcd;
 use crate::{ControlPlane, authorities, config, etcd};
 
 /// Written last: a control plane without it is made again from where it stopped.
-pub const COMPLETE: &str = "/etc/kubernetes/.control-plane-complete";
+const COMPLETE: &str = "/etc/kubernetes/.control-plane-complete";
 
 /// For one `kubeadm init` or `join`.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -34,7 +34,14 @@ pub fn initialise(
         .timeout(LONGEST)
         .provides("api");
     plan.file(first, COMPLETE, "complete\n").mode(0o600);
+    give_back_rights(cx, first, &init)?;
     Ok(init)
+}
+
+/// What `kubeadm init` needs before there are any rules is gone as soon as there are (T25).
+fn give_back_rights(cx: &Context, first: &Node, init: &Op) -> Result<Op> {
+    let op = cx.plan().exec(first, ["sh", "-s"]).stdin(&cx.asset("rights.sh")?);
+    Ok(op.summary("remove super-admin.conf").on_change(init))
 }
 
 /// Those that join.

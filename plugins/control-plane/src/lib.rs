@@ -97,6 +97,7 @@ impl Stage for ControlPlane {
         };
         membership::report(cx, &membership.changes);
         same_version(cx, &nodes)?;
+        endpoint_outlives_nodes(cx, &nodes)?;
         let Some(first) = membership.via.as_ref().or_else(|| first_of(&nodes)) else {
             return Err(Error::unsupported("control-plane.no-node", "no node has the role `control-plane`"));
         };
@@ -153,6 +154,22 @@ impl Stage for ControlPlane {
 fn first_of(nodes: &Nodes) -> Option<&Node> {
     let complete = nodes.iter().find(|node| matches!(membership::own(node), Own::Complete { .. }));
     complete.or_else(|| nodes.first())
+}
+
+/// The endpoint is in every certificate and kubeconfig: that of one machine would make all depend on it for good (T15).
+fn endpoint_outlives_nodes(cx: &Context, nodes: &Nodes) -> Result<()> {
+    let spec = cx.spec()?;
+    let Some(node) = nodes.iter().find(|node| node.address == spec.endpoint_host()) else { return Ok(()) };
+    if nodes.len() > 1 {
+        let message = format!(
+            "the endpoint `{}` is the address of one of {} control planes: without it nobody reaches the others",
+            spec.endpoint,
+            nodes.len()
+        );
+        let hint = "write `endpoint = \"127.0.0.1:7443\"` and a stage `load-balancer` before this one";
+        cx.plan().finding(Some(node), Severity::Error, "control-plane.endpoint", message, Some(hint));
+    }
+    Ok(())
 }
 
 /// An upgrade is more than other images: until ksp does it whole, it refuses to begin one (T24).
