@@ -187,20 +187,11 @@ async fn lock(job: &Job) -> Result<Lease, Refusal> {
         since: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         highest_token: job.highest_token,
     };
-    let give_up = Instant::now() + job.options.lock_timeout;
-    loop {
-        let layout = job.options.layout.clone();
-        let refused = match Lease::acquire(holders.clone(), planes.len(), claim.clone(), layout).await {
-            Ok(lease) => return Ok(lease),
-            Err(error @ LeaseError::NoMajority { .. }) => return Err(Refusal::Unreachable(error.into())),
-            Err(error) => error,
-        };
-        if Instant::now() >= give_up {
-            return Err(Refusal::Locked(refused.into()));
-        }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(2)) => {}
-            () = job.cancel.stopping() => return Err(Refusal::Interrupted),
-        }
+    let (layout, patience) = (job.options.layout.clone(), (job.options.lock_timeout, &job.cancel));
+    match Lease::wait(holders, planes.len(), claim, layout, patience).await {
+        Ok(Some(lease)) => Ok(lease),
+        Ok(None) => Err(Refusal::Interrupted),
+        Err(error @ LeaseError::NoMajority { .. }) => Err(Refusal::Unreachable(error.into())),
+        Err(error) => Err(Refusal::Locked(error.into())),
     }
 }

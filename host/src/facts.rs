@@ -11,6 +11,7 @@ mod time;
 
 use serde_json::{Value, json};
 
+pub(crate) use self::node_state::RESTORE_NOTE;
 pub use self::node_state::{Identity, NodeMarks};
 use self::sheet::{Detector, Sheet};
 use crate::ledger::Ledger;

@@ -17,9 +17,10 @@ pub mod util;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::exit::Exit;
-use super::options::{Global, Kind};
+use super::options::{Global, Kind, Lock};
 use super::signals::{self, Listening};
 use super::ui::ndjson::Ndjson;
 use super::ui::progress::Progress;
@@ -93,9 +94,16 @@ impl Setup {
             redactor,
             cancel: Cancel::default(),
             accept_new: global.accept_new,
+            lock_timeout: Duration::ZERO,
         };
         context.events.emit(version());
         Ok(Self { progress: Arc::new(progress), journal, context })
+    }
+
+    /// For commands that change a cluster.
+    fn with_lock(mut self, lock: Lock) -> Self {
+        self.context.lock_timeout = lock.lock_timeout;
+        self
     }
 
     /// Shows findings that do not stop anything.

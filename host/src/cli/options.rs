@@ -119,6 +119,14 @@ impl StreamOutput {
     }
 }
 
+/// `--lock-timeout`, of every command that changes a cluster.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Lock {
+    /// How long to wait for the lock that another run holds, such as 90s or 10m
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration_argument)]
+    pub lock_timeout: Duration,
+}
+
 /// "90s", "10m", "1h": a whole number and its unit.
 ///
 /// # Errors

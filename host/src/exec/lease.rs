@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::diagnostic::Diagnostic;
+use crate::exec::Cancel;
 use crate::exec::layout::Layout;
 use crate::transport::quote::quote;
 use crate::transport::{Output, Script, Session};
@@ -18,6 +19,8 @@ use crate::transport::{Output, Script, Session};
 pub const TERM: Duration = Duration::from_secs(45);
 /// How often it is renewed.
 pub const RENEWAL: Duration = Duration::from_secs(10);
+/// How often one that another run holds is asked for.
+const ASKED_AGAIN: Duration = Duration::from_secs(2);
 /// One question to one node.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 /// Two runs that start together can each get a part: both let go and try again.
@@ -166,6 +169,32 @@ impl Lease {
             }
         }
         Err(last)
+    }
+
+    /// Takes the lease, and waits for it while another run holds it, at most so long. None when the run is to end before.
+    ///
+    /// # Errors
+    /// See [`LeaseError`].
+    pub async fn wait(
+        holders: Vec<Holder>,
+        total: usize,
+        claim: Claim,
+        layout: Layout,
+        patience: (Duration, &Cancel),
+    ) -> Result<Option<Lease>, LeaseError> {
+        let (at_most, cancel) = patience;
+        let give_up = Instant::now() + at_most;
+        loop {
+            match Self::acquire(holders.clone(), total, claim.clone(), layout.clone()).await {
+                Ok(lease) => return Ok(Some(lease)),
+                Err(LeaseError::Held { .. }) if Instant::now() < give_up => {}
+                Err(error) => return Err(error),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(ASKED_AGAIN) => {}
+                () = cancel.stopping() => return Ok(None),
+            }
+        }
     }
 
     fn keep(shared: Shared) -> Self {

@@ -12,6 +12,9 @@ use crate::transport::{Output, TransportError};
 /// Format of the files that this version reads.
 const VERSION: u32 = 1;
 
+/// Is on the nodes with a member of etcd from the beginning to the end of `ksp etcd restore`.
+pub(crate) const RESTORE_NOTE: &str = "/var/lib/ksp/etcd-restore.json";
+
 /// Which node of which cluster this is: `node.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -37,6 +40,8 @@ pub struct NodeMarks {
     pub pending: Vec<String>,
     /// A changing run began and has not ended well.
     pub dirty: bool,
+    /// `ksp etcd restore` began here and has not come to its end.
+    pub restoring: bool,
     /// Files that are there but cannot be understood, and why. They count as absent.
     pub damaged: BTreeMap<String, String>,
 }
@@ -57,6 +62,7 @@ pub(crate) fn fragments(control_plane: bool) -> Vec<String> {
         .collect();
     fragments.push("ls -1 /var/lib/ksp/pending".into());
     fragments.push("[ -e /var/lib/ksp/dirty ]".into());
+    fragments.push(format!("[ -e {RESTORE_NOTE} ] && cat {RESTORE_NOTE}"));
     if control_plane {
         fragments.push("[ -e /var/lib/ksp/state.json ] && cat /var/lib/ksp/state.json".into());
     }
@@ -65,7 +71,7 @@ pub(crate) fn fragments(control_plane: bool) -> Vec<String> {
 
 /// Reads the outputs of [`fragments`].
 pub(crate) fn read(outputs: &[Output], control_plane: bool) -> Result<Files, TransportError> {
-    let [identity, ledger, fence, lease, pending, dirty, rest @ ..] = outputs else {
+    let [identity, ledger, fence, lease, pending, dirty, restoring, rest @ ..] = outputs else {
         return Err(TransportError::Other("the node's answer about /var/lib/ksp is incomplete".into()));
     };
     let mut files = Files::default();
@@ -85,6 +91,7 @@ pub(crate) fn read(outputs: &[Output], control_plane: bool) -> Result<Files, Tra
     }
     files.marks.pending = pending.text().lines().map(str::to_owned).collect();
     files.marks.dirty = dirty.ok();
+    files.marks.restoring = restoring.ok() && !restoring.stdout.is_empty();
     Ok(files)
 }
 

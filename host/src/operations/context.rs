@@ -1,6 +1,7 @@
 //! What every operation works with.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::event::Events;
 use crate::exec::Cancel;
@@ -22,4 +23,6 @@ pub struct Context {
     pub cancel: Cancel,
     /// Remember host keys that are not known yet.
     pub accept_new: bool,
+    /// How long to wait while another run holds the cluster's lock.
+    pub lock_timeout: Duration,
 }

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod backup;
+pub mod disk;
 pub mod layout;
 pub mod members;
 pub mod restore;

@@ -43,6 +43,12 @@ impl Failure {
         Self { class, findings }
     }
 
+    /// The user wished so before anything was changed.
+    pub fn interrupted() -> Self {
+        let finding = Diagnostic::error("ksp::run::interrupted", "interrupted; nothing was changed");
+        Self::new(Class::Interrupted, finding)
+    }
+
     /// A failure of the workstation: a folder that cannot be written, a disk that is full.
     pub fn io(what: impl fmt::Display, error: &std::io::Error) -> Self {
         let finding = Diagnostic::error("ksp::workstation::io", format!("cannot {what}: {error}"));

@@ -102,6 +102,7 @@ pub async fn prepare(context: &Context, filter: Filter) -> Result<Prepared, Fail
     let built = loaded.build(&manifest).await?;
     let mut plan = built.plan;
     plan.findings.splice(0..0, notes);
+    plan.findings.extend(identity::unfinished_restore(&manifest, &gathered));
 
     let phase = Phase::begin(context, "probes");
     let access = api::Access::new(&plan, &manifest, &sessions, &pki);
@@ -122,7 +123,7 @@ pub async fn prepare(context: &Context, filter: Filter) -> Result<Prepared, Fail
     pending::derive(&mut plan, &leftovers, &filter);
     phase.end(context, format!("{} steps", plan.steps()));
     Ok(Prepared {
-        options: exec::Options::default(),
+        options: exec::Options { lock_timeout: context.lock_timeout, ..exec::Options::default() },
         command: "ksp up".into(),
         manifest,
         plan,
@@ -147,13 +148,7 @@ pub async fn apply(context: &Context, prepared: &mut Prepared, run: &str) -> Res
     exec::apply(job).await.map_err(|refusal| match refusal {
         Refusal::Locked(finding) => Failure::new(Class::Locked, finding),
         Refusal::Unreachable(finding) => Failure::new(Class::Unreachable, finding),
-        Refusal::Interrupted => Failure::new(
-            Class::Interrupted,
-            Diagnostic::error(
-                "ksp::run::interrupted",
-                "interrupted while waiting for the lock; nothing was changed",
-            ),
-        ),
+        Refusal::Interrupted => Failure::interrupted(),
     })
 }
 

@@ -178,7 +178,7 @@ pub async fn execute(context: &Context, survey: &mut Survey, run: &str) -> Resul
     if !survey.whole && (report.failed > 0 || report.not_started > 0) {
         return Ok(report);
     }
-    let lease = lock(survey, run).await?;
+    let lease = lock(context, survey, run).await?;
     let token = lease.as_ref().map_or(survey.highest_token + 1, Lease::token);
     let fence = prelude::fence(&Layout::default(), token);
     let mut finished: Vec<&NodeSurvey> = Vec::new();
@@ -220,7 +220,7 @@ pub async fn execute(context: &Context, survey: &mut Survey, run: &str) -> Resul
 
 /// Nobody else may change the cluster meanwhile. A whole cluster may be reset when too few control planes are left to agree:
 /// there is nothing to protect any more.
-async fn lock(survey: &Survey, run: &str) -> Result<Option<Lease>, Failure> {
+async fn lock(context: &Context, survey: &Survey, run: &str) -> Result<Option<Lease>, Failure> {
     let total = survey.manifest.nodes.iter().filter(|node| node.is(Role::ControlPlane)).count();
     let claim = Claim {
         cluster: survey.manifest.cluster.name.clone(),
@@ -230,8 +230,10 @@ async fn lock(survey: &Survey, run: &str) -> Result<Option<Lease>, Failure> {
         since: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         highest_token: survey.highest_token,
     };
-    match Lease::acquire(survey.holders.clone(), total, claim, Layout::default()).await {
-        Ok(lease) => Ok(Some(lease)),
+    let patience = (context.lock_timeout, &context.cancel);
+    match Lease::wait(survey.holders.clone(), total, claim, Layout::default(), patience).await {
+        Ok(Some(lease)) => Ok(Some(lease)),
+        Ok(None) => Err(Failure::interrupted()),
         Err(error @ LeaseError::Held { .. }) => Err(Failure::new(Class::Locked, error.into())),
         Err(LeaseError::NoMajority { .. }) if survey.whole => Ok(None),
         Err(error) => Err(Failure::new(Class::Unreachable, error.into())),

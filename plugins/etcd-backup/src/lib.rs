@@ -95,6 +95,7 @@ impl Stage for EtcdBackup {
 
     fn plan(&self, cx: &Context) -> Result<()> {
         let etcd = layout(cx)?;
+        cx.publish(etcd::LAST_BACKUP, format!("{FOLDER}/last.json"))?;
         let nodes = cx.nodes("*")?.filter(|node| etcd.nodes.contains(&node.name));
         let plan = cx.plan();
         plan.directory(&nodes, FOLDER).mode(0o700);

@@ -148,6 +148,7 @@ mod tests {
             assert!(!text.contains("experimental"), "3.{minor}: {text}");
             assert!(text.contains("InitialCorruptCheck=true"), "3.{minor}: {text}");
         }
+        // T4: 3.5 leaves members behind that only 3.6 sees; a cluster never begins with it.
         let minors = ["3.6.8", "3.7.0", "3.5.26", "4.0.0", "3.6", "latest"].map(minor_of);
         assert_eq!(minors, [Some(6), Some(7), None, None, None, None]);
     }

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::running::Running;
 use super::{Outcome, Setup, consent, up};
 use crate::cli::exit::Exit;
-use crate::cli::options::{Global, Kind};
+use crate::cli::options::{Global, Kind, Lock};
 use crate::cli::ui::{Ui, reset_view};
 use crate::exec::RunReport;
 use crate::operations::node::change::{self, Change, Wish};
@@ -56,11 +56,14 @@ pub struct Consent {
     /// Go on although etcd would be without a majority
     #[arg(long)]
     allow_quorum_risk: bool,
+    #[command(flatten)]
+    lock: Lock,
 }
 
 impl Consent {
     /// Shows what will happen, asks, does it, and brings the rest of the cluster in line with the new manifest.
     async fn carry_out(&self, ui: &Ui, global: &Global, setup: Setup, wish: &Wish) -> Outcome {
+        let setup = setup.with_lock(self.lock);
         let mut change = change::survey(&setup.context, wish, self.allow_quorum_risk).await?;
         setup.progress.hide();
         setup.show_findings(ui, &change.survey.teardown.skipped);
@@ -74,8 +77,8 @@ impl Consent {
         }
         let manifest = setup.context.manifest.clone();
         drop(setup);
-        let setup = Setup::new(ui, global, manifest.clone(), None)?;
-        up::Arguments::agreed_already(manifest).execute(ui, &setup, None).await
+        let setup = Setup::new(ui, global, manifest.clone(), None)?.with_lock(self.lock);
+        up::Arguments::agreed_already(manifest, self.lock).execute(ui, &setup, None).await
     }
 
     fn show(&self, ui: &Ui, change: &Change, wish: &Wish) {

@@ -5,7 +5,7 @@ use clap::Args;
 use super::running::Running;
 use super::{Outcome, Setup, block_on, consent, json, print};
 use crate::cli::exit::Exit;
-use crate::cli::options::{Global, Kind, ManifestPath, StreamOutput};
+use crate::cli::options::{Global, Kind, Lock, ManifestPath, StreamOutput};
 use crate::cli::ui::text::count;
 use crate::cli::ui::{Ui, reset_view};
 use crate::operations::Failure;
@@ -34,6 +34,8 @@ pub struct Arguments {
     #[arg(short, long, requires = "node")]
     yes: bool,
     #[command(flatten)]
+    lock: Lock,
+    #[command(flatten)]
     pub(crate) output: StreamOutput,
 }
 
@@ -44,7 +46,7 @@ impl Arguments {
     /// What refused the run before anything was removed.
     pub fn run(self, ui: &Ui, global: &Global) -> Outcome {
         let kind = self.output.kind();
-        let setup = Setup::new(ui, global, self.manifest.manifest.clone(), kind)?;
+        let setup = Setup::new(ui, global, self.manifest.manifest.clone(), kind)?.with_lock(self.lock);
         block_on(self.execute(ui, &setup, kind))
     }
 

@@ -86,10 +86,6 @@ impl<'a> Running<'a> {
         let ui = self.ui;
         let look = Look { width: ui.width, palette: ui.err_palette, symbols: ui.symbols };
         let text = report_view::render(&ending, look);
-        if exit == Exit::Done {
-            ui.say(&text)
-        } else {
-            ui.complain(&text)
-        }
+        if exit == Exit::Done { ui.say(&text) } else { ui.complain(&text) }
     }
 }

@@ -1,20 +1,19 @@
 //! `ksp up`.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
 
 use super::running::Running;
 use super::{Outcome, Setup, block_on, consent, json, print};
 use crate::cli::exit::Exit;
-use crate::cli::options::{Global, Kind, ManifestPath, StreamFormat, StreamOutput, duration_argument};
+use crate::cli::options::{Global, Kind, Lock, ManifestPath, StreamFormat, StreamOutput};
 use crate::cli::ui::Ui;
 use crate::cli::ui::plan_view::{self, Selection};
 use crate::cli::ui::text::{count, duration};
+use crate::operations::Failure;
 use crate::operations::plan::{self, Document};
 use crate::operations::prepare::{self, Prepared};
-use crate::operations::Failure;
 use crate::plan::Filter;
 
 /// Bring the machines to what the manifest says
@@ -35,9 +34,8 @@ pub struct Arguments {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
-    /// How long to wait for the lock that another run holds, such as 90s or 10m
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration_argument)]
-    lock_timeout: Duration,
+    #[command(flatten)]
+    lock: Lock,
     /// Workers that serve already and may be interrupted at a time
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     max_unavailable: u32,
@@ -52,16 +50,16 @@ impl Arguments {
     /// What refused the run before its first step; a step that fails is a report, not an error.
     pub fn run(self, ui: &Ui, global: &Global) -> Outcome {
         let kind = self.output.kind();
-        let setup = Setup::new(ui, global, self.manifest.manifest.clone(), kind)?;
+        let setup = Setup::new(ui, global, self.manifest.manifest.clone(), kind)?.with_lock(self.lock);
         block_on(self.execute(ui, &setup, kind))
     }
 
     /// As if the user had been asked: for commands that end in it.
-    pub(super) fn agreed_already(manifest: PathBuf) -> Self {
+    pub(super) fn agreed_already(manifest: PathBuf, lock: Lock) -> Self {
         Self {
             manifest: ManifestPath { manifest },
             yes: true,
-            lock_timeout: Duration::ZERO,
+            lock,
             max_unavailable: 1,
             output: StreamOutput { output: StreamFormat::Text },
         }
@@ -73,7 +71,6 @@ impl Arguments {
         if let Some(failure) = plan::refusal(&prepared.plan) {
             return Err(failure);
         }
-        prepared.options.lock_timeout = self.lock_timeout;
         prepared.options.max_unavailable = usize::try_from(self.max_unavailable).unwrap_or(usize::MAX);
         setup.progress.hide();
         let document = plan::document(&prepared, &setup.context.redactor);

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::sanitize;
 use super::style::Palette;
 use super::text::{age, columns, count};
+use crate::operations::etcd::disk;
 use crate::operations::etcd::members::LastBackup;
 use crate::operations::etcd::status::{Member, Quorum, Report, State};
 
@@ -100,7 +101,7 @@ fn name(member: &Member) -> &str {
 }
 
 fn rows(report: &Report, palette: Palette) -> Vec<Vec<String>> {
-    let heads = ["NODE", "MEMBER", "STATE", "VERSION", "SIZE", "IN USE", "TERM", "INDEX", "LAG"];
+    let heads = ["NODE", "MEMBER", "STATE", "VERSION", "SIZE", "IN USE", "TERM", "INDEX", "LAG", "FSYNC P99"];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     for member in &report.members {
         let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |it| it.to_string());
@@ -117,9 +118,19 @@ fn rows(report: &Report, palette: Palette) -> Vec<Vec<String>> {
             number(member.raft_term),
             number(member.raft_index),
             number(member.lag),
+            fsync(member.fsync_p99_ms, palette),
         ]);
     }
     rows
+}
+
+/// How long the disk takes.
+fn fsync(milliseconds: Option<f64>, palette: Palette) -> String {
+    match milliseconds {
+        None => "-".into(),
+        Some(time) if time > disk::SLOW_MS => palette.change(&format!("{time:.0} ms (slow)")),
+        Some(time) => format!("{time:.0} ms"),
+    }
 }
 
 fn state(state: State, palette: Palette) -> String {

@@ -1,9 +1,11 @@
 //! The file that a backup is: a tar with `backup.json` (what it is), `snapshot.db`, and for the day when machines are lost too
 //! `state.json` (the cluster's authorities and secrets) and `control-plane.tar` (a control plane's certificates and manifests).
 //! The timer of the stage that makes backups writes the same, without the last two.
+//!
+//! With recipients the whole of it is encrypted with age, on the workstation: <https://age-encryption.org/v1>.
 
-mod out;
 mod read;
+mod seal;
 
 use std::fs::Permissions;
 use std::io::{self, Write};
@@ -19,6 +21,7 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWrite;
 
 pub use read::{Archive, open};
+pub use seal::{Recipient, recipients};
 
 /// The format that this program writes and the newest that it reads.
 pub const FORMAT: u32 = 1;
@@ -79,15 +82,15 @@ pub struct About {
 
 impl About {
     /// The name of its file.
-    pub fn file_name(&self) -> String {
+    pub fn file_name(&self, sealed: bool) -> String {
         let time = self.time.strftime("%Y%m%dT%H%M%SZ");
-        format!("{}-{time}.etcd-backup.tar", self.cluster)
+        format!("{}-{time}.etcd-backup.tar{}", self.cluster, if sealed { ".age" } else { "" })
     }
 }
 
 /// An archive that is being written: it has its name when it is whole, and is gone when it never gets there.
 pub struct Writer {
-    out: out::Out,
+    out: seal::Out,
     folder: PathBuf,
     name: String,
     time: u64,
@@ -96,17 +99,17 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Begins an archive in a folder, for its owner only.
+    /// Begins an archive in a folder, for its owner only. With recipients it is encrypted.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn create(folder: &Path, about: &About) -> io::Result<Self> {
+    pub fn create(folder: &Path, about: &About, recipients: &[Recipient]) -> io::Result<Self> {
         let file = tempfile::Builder::new()
             .prefix(".ksp-tmp.")
             .permissions(Permissions::from_mode(0o600))
             .tempfile_in(folder)?;
-        let out = out::Out::new(file);
-        let name = about.file_name();
+        let out = seal::Out::new(file, recipients)?;
+        let name = about.file_name(!recipients.is_empty());
         let time = u64::try_from(about.time.as_second()).unwrap_or(0);
         let mut writer = Self { out, folder: folder.to_owned(), name, time, open: 0 };
         writer.whole(ABOUT, &serde_json::to_vec_pretty(about)?)?;
@@ -156,7 +159,7 @@ impl Writer {
     /// The disk is full, or there is such a file already.
     pub fn finish(mut self) -> io::Result<PathBuf> {
         self.out.write_all(&[0; 2 * BLOCK as usize])?;
-        let file: NamedTempFile = self.out.finish();
+        let file: NamedTempFile = self.out.finish()?;
         file.as_file().sync_all()?;
         let path = self.folder.join(&self.name);
         file.persist_noclobber(&path).map_err(|error| error.error)?;

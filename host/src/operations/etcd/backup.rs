@@ -1,7 +1,7 @@
 //! `ksp etcd backup`: a snapshot of a healthy member, checked on its node and brought here together with what a cluster needs to be
 //! made again. The copy on the node is removed whatever happens.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Etcd;
-use super::archive::{About, CONTROL_PLANE, FORMAT, SNAPSHOT, STATE, Sink, Writer};
+use super::archive::{About, CONTROL_PLANE, FORMAT, Recipient, SNAPSHOT, STATE, Sink, Writer};
 use super::layout::RunBy;
-use super::members::{self, LastBackup, NOTES};
+use super::members::{self, LastBackup, NOTE};
 use super::status::{self, Report, State};
 use crate::diagnostic::Diagnostic;
 use crate::event::Event;
@@ -42,6 +42,8 @@ pub struct Options {
     pub to: PathBuf,
     /// The node whose member is asked; without it the best one is.
     pub member: Option<String>,
+    /// Who can read it; everybody who has the file when nobody is named.
+    pub recipients: Vec<Recipient>,
 }
 
 /// What was made.
@@ -50,6 +52,8 @@ pub struct Options {
 pub struct Made {
     /// The file.
     pub path: PathBuf,
+    /// It cannot be read without the key of a recipient.
+    pub encrypted: bool,
     /// What it says of itself.
     pub backup: About,
 }
@@ -125,7 +129,7 @@ pub async fn backup(context: &Context, options: &Options) -> Result<Made, Failur
     };
     let phase = Phase::begin(context, "download");
     let brought = tokio::select! {
-        brought = bring(&prepared, session, &options.to, &about, &taken) => brought,
+        brought = bring(&prepared, session, options, &about, &taken) => brought,
         () = context.cancel.stopping() => Err(interrupted()),
     };
     let removed = session.run(Script::new(format!("rm -rf -- {}", quote(folder(&taken.path))))).await;
@@ -136,7 +140,7 @@ pub async fn backup(context: &Context, options: &Options) -> Result<Made, Failur
         context.events.emit(Event::NodeUnreachable { node: node.name.clone(), reason });
     }
     note(session, &about).await;
-    Ok(Made { path, backup: about })
+    Ok(Made { path, encrypted: !options.recipients.is_empty(), backup: about })
 }
 
 fn lock_state(prepared: &Prepared) -> std::sync::MutexGuard<'_, crate::state::ClusterState> {
@@ -226,16 +230,17 @@ fn folder(path: &str) -> &str {
 async fn bring(
     prepared: &Prepared,
     session: &Arc<dyn Session>,
-    to: &Path,
+    options: &Options,
     about: &About,
     taken: &Taken,
 ) -> Result<PathBuf, Failure> {
     let failed = |what: &'static str| {
-        move |error: std::io::Error| Failure::io(format!("{what} in {}", to.display()), &error)
+        move |error: std::io::Error| Failure::io(format!("{what} in {}", options.to.display()), &error)
     };
     let beside = control_plane(prepared).await;
     let state = lock_state(prepared).content();
-    let mut writer = Writer::create(to, about).map_err(failed("begin the backup"))?;
+    let mut writer =
+        Writer::create(&options.to, about, &options.recipients).map_err(failed("begin the backup"))?;
     writer.begin(SNAPSHOT, taken.size).map_err(failed("write the backup"))?;
     let mut sink = Sink::new(&mut writer);
     let cat = Script::new(format!("cat {}", quote(&taken.path)));
@@ -282,8 +287,7 @@ async fn note(session: &Arc<dyn Session>, about: &About) {
         error: String::new(),
     };
     let Ok(text) = serde_json::to_vec(&note) else { return };
-    let path = NOTES[1];
-    let script = format!("umask 077; cat >{path}.tmp && mv -f {path}.tmp {path}");
+    let script = format!("umask 077; cat >{NOTE}.tmp && mv -f {NOTE}.tmp {NOTE}");
     let _ = session.run(Script::new(script).with_stdin(Stdin::Plain(text.into()))).await;
 }
 

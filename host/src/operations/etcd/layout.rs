@@ -12,6 +12,9 @@ use crate::transport::quote;
 /// The key of the output.
 const OUTPUT: &str = "etcd";
 
+/// The key under which a stage that makes timed backups says where, on each node with a member, it notes the last one.
+const LAST_BACKUP: &str = "etcd-last-backup";
+
 /// Where members listen for clients.
 const CLIENT_PORT: u16 = 2379;
 
@@ -48,6 +51,9 @@ pub struct Etcd {
     pub certificate: String,
     /// On each of the nodes: its key.
     pub key: String,
+    /// On each of the nodes: notes of the last timed backup.
+    #[serde(skip)]
+    pub last_backups: Vec<String>,
 }
 
 impl Etcd {
@@ -63,12 +69,14 @@ impl Etcd {
                 .hint("`ksp etcd` needs a stage that publishes `etcd`, such as the one that makes the control plane");
             return Err(Failure::new(Class::Invalid, finding));
         };
-        serde_json::from_str(text).map_err(|error| {
+        let etcd = serde_json::from_str::<Self>(text).map_err(|error| {
             let message = format!("what stage {stage} says of etcd cannot be understood: {error}");
             let finding = Diagnostic::error("ksp::etcd::unknown", message)
                 .hint("use versions of ksp and of the plugin that belong together");
             Failure::new(Class::Invalid, finding)
-        })
+        })?;
+        let last_backups = plan.stages.iter().filter_map(|stage| stage.outputs.get(LAST_BACKUP).cloned());
+        Ok(Self { last_backups: last_backups.collect(), ..etcd })
     }
 
     /// The beginning of an `etcdctl` command about the member on the node where it runs.
@@ -103,6 +111,7 @@ pub(crate) fn testing() -> Etcd {
         ca: "/etc/kubernetes/pki/etcd/ca.crt".into(),
         certificate: "/etc/kubernetes/pki/etcd/healthcheck-client.crt".into(),
         key: "/etc/kubernetes/pki/etcd/healthcheck-client.key".into(),
+        last_backups: vec!["/var/backups/etcd/last.json".into()],
     }
 }
 
@@ -121,7 +130,10 @@ mod tests {
         // As the SDK writes it.
         let text = r#"{"run-by":"systemd","nodes":["e1"],"data-dir":"/d","ca":"/p/ca.crt","certificate":"/p/c.crt","key":"/p/c.key"}"#;
         stage.outputs.insert("etcd".into(), text.into());
-        let found = Etcd::find(&testing::plan(vec![stage])).unwrap();
+        let mut timed = testing::stage("backups", &[]);
+        timed.outputs.insert("etcd-last-backup".into(), "/b/last.json".into());
+        let found = Etcd::find(&testing::plan(vec![stage, timed])).unwrap();
+        assert_eq!(found.last_backups, ["/b/last.json"]);
         assert_eq!((found.run_by, found.pki()), (RunBy::Systemd, "/p"));
         assert!(
             found.ctl().ends_with("--cacert=/p/ca.crt --cert=/p/c.crt --key=/p/c.key")

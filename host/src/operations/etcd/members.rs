@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::Etcd;
+use super::{Etcd, disk};
 use crate::node::{Node, Role};
 use crate::operations::prepare::Prepared;
 use crate::pki;
@@ -17,8 +17,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(25);
 /// For one question to a member.
 const CTL: &str = "--dial-timeout=2s --command-timeout=4s";
 
-/// Where timed backups leave a note of the last one, and where `ksp etcd backup` does.
-pub const NOTES: [&str; 2] = ["/var/backups/etcd/last.json", "/var/lib/ksp/etcd-backup.json"];
+/// Where `ksp etcd backup` leaves a note of the last one, on the node that it took the snapshot from.
+pub const NOTE: &str = "/var/lib/ksp/etcd-backup.json";
 
 /// What one node says.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +35,10 @@ pub struct Seen {
     pub list: Vec<Listed>,
     /// The member has data.
     pub has_data: bool,
+    /// Bytes free on the disk of its data.
+    pub free: Option<u64>,
+    /// Within how many milliseconds 99 of 100 of its writes were on the disk.
+    pub fsync_p99_ms: Option<f64>,
     /// Certificates on the node.
     pub certificates: Vec<Certificate>,
     /// The newest note of a backup on the node.
@@ -186,23 +190,27 @@ async fn one(etcd: &Etcd, node: &Node, session: &dyn Session) -> Seen {
 fn fragments(etcd: &Etcd) -> Vec<String> {
     let ctl = etcd.ctl();
     let pki = quote::quote(etcd.pki());
-    let data = quote::quote(&format!("{}/member/wal", etcd.data_dir));
+    let log = quote::quote(&format!("{}/member/wal", etcd.data_dir));
+    let data = quote::quote(&etcd.data_dir);
     let mut fragments = vec![
         format!("{ctl} {CTL} endpoint status -w json"),
         format!("{ctl} {CTL} member list --consistency=s -w json"),
-        format!("[ -d {data} ]"),
+        format!("[ -d {log} ]"),
+        format!("df -Pk {data} 2>/dev/null"),
+        disk::SCRIPT.to_owned(),
         format!(
             "for f in {pki}/*.crt /etc/kubernetes/pki/*.crt; do [ ! -f \"$f\" ] || {{ echo \"@ $f\"; cat \"$f\"; }}; done"
         ),
     ];
-    fragments.extend(NOTES.iter().map(|note| format!("cat {note} 2>/dev/null")));
+    let notes = etcd.last_backups.iter().map(String::as_str).chain([NOTE]);
+    fragments.extend(notes.map(|note| format!("cat {} 2>/dev/null", quote::quote(note))));
     fragments
 }
 
 fn read(etcd: &Etcd, node: &str, outputs: &[Output]) -> Seen {
     let member = etcd.nodes.iter().any(|name| name == node);
     let mut seen = Seen { node: node.to_owned(), member, ..Seen::default() };
-    let [status, list, data, certificates, notes @ ..] = outputs else { return seen };
+    let [status, list, data, room, metrics, certificates, notes @ ..] = outputs else { return seen };
     seen.certificates = read_certificates(node, &certificates.text());
     if !member {
         return seen;
@@ -210,6 +218,8 @@ fn read(etcd: &Etcd, node: &str, outputs: &[Output]) -> Seen {
     seen.status = Some(read_status(status));
     seen.list = read_list(list);
     seen.has_data = data.ok();
+    seen.fsync_p99_ms = disk::fsync_p99_ms(&metrics.text());
+    seen.free = read_free(&room.text());
     let notes = notes.iter().filter_map(|note| serde_json::from_slice::<LastBackup>(&note.stdout).ok());
     seen.backup = notes.max_by_key(|note| note.time);
     seen
@@ -258,6 +268,11 @@ fn read_list(output: &Output) -> Vec<Listed> {
     }
     let list: List = serde_json::from_slice(&output.stdout).unwrap_or_default();
     if output.ok() { list.members } else { Vec::new() }
+}
+
+/// The fourth column of the last line of `df -Pk`.
+fn read_free(text: &str) -> Option<u64> {
+    text.lines().last()?.split_whitespace().nth(3)?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn read_certificates(node: &str, text: &str) -> Vec<Certificate> {

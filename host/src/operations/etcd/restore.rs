@@ -25,6 +25,7 @@ use super::status::{self, Report};
 use crate::diagnostic::Diagnostic;
 use crate::exec::lease::{Claim, Holder, Lease, LeaseError};
 use crate::exec::{Layout, RunReport, Unreachable, prelude};
+use crate::facts::RESTORE_NOTE as NOTE;
 use crate::node::{Node, Role};
 use crate::operations::context::Context;
 use crate::operations::plan::Document;
@@ -32,9 +33,6 @@ use crate::operations::prepare::{self, Prepared, who};
 use crate::operations::{Class, Failure};
 use crate::plan::Filter;
 use crate::transport::{Script, Session};
-
-/// The note on each node that a restore is under way.
-const NOTE: &str = "/var/lib/ksp/etcd-restore.json";
 
 /// A note that is older belongs to a restore that nobody goes on with.
 const CONTINUED_WITHIN: Duration = Duration::from_secs(24 * 3600);
@@ -44,6 +42,8 @@ const CONTINUED_WITHIN: Duration = Duration::from_secs(24 * 3600);
 pub struct Options {
     /// The backup.
     pub file: PathBuf,
+    /// The file with the age key, for a backup that is encrypted.
+    pub identity: Option<PathBuf>,
 }
 
 /// What would be done, on which nodes.
@@ -120,7 +120,7 @@ impl Survey {
 /// The backup is unreadable or of another cluster, a node that is needed is not reached, or there is no cluster to restore.
 pub async fn survey(context: &Context, options: &Options) -> Result<Survey, Failure> {
     let (manifest, _) = prepare::load(context)?;
-    let archive = archive::open(&options.file, &context.paths.cache)?;
+    let archive = archive::open(&options.file, options.identity.as_deref(), &context.paths.cache)?;
     let cluster = manifest.cluster.name.clone();
     belongs(&archive.about, "cluster", &archive.about.cluster, &cluster)?;
     let prepared =
@@ -184,13 +184,17 @@ fn lost(mut failure: Failure, options: &Options) -> Failure {
     };
     if failure.findings.iter().any(is_lost) {
         let file = options.file.display();
+        let open = match &options.identity {
+            Some(key) => format!("age --decrypt --identity {} {file} | tar -x", key.display()),
+            None => format!("tar -xf {file}"),
+        };
         let finding = failure.findings.remove(0);
         failure.findings.insert(
             0,
             finding
                 .note("restoring puts data into control planes that exist; these do not, or lost what ksp keeps on them")
                 .hint(format!(
-                    "take state.json out of the backup (`tar -xf {file} state.json`), put it on one control plane as \
+                    "take state.json out of the backup (`{open} state.json`), put it on one control plane as \
                      /var/lib/ksp/state.json (root, 0600), run `ksp up` to make the cluster anew with its old authorities, and \
                      then this command again"
                 )),
@@ -253,7 +257,7 @@ fn continued(notes: &[Note], sha256: &str, now: Timestamp) -> Option<String> {
 /// # Errors
 /// The cluster is locked, or cannot be.
 pub async fn execute(context: &Context, survey: &Survey, run: &str) -> Result<Done, Failure> {
-    let lease = lock(survey, run).await?;
+    let lease = lock(context, survey, run).await?;
     let fence = prelude::fence(&Layout::default(), lease.token());
     let (mut report, kept) = phases::run(context, survey, &lease, &fence).await;
     lease.release().await;
@@ -265,7 +269,7 @@ pub async fn execute(context: &Context, survey: &Survey, run: &str) -> Result<Do
     Ok(Done { report, kept })
 }
 
-async fn lock(survey: &Survey, run: &str) -> Result<Lease, Failure> {
+async fn lock(context: &Context, survey: &Survey, run: &str) -> Result<Lease, Failure> {
     let holder =
         |place: &Place| Holder { node: place.node.name.clone(), session: Arc::clone(&place.session) };
     let claim = Claim {
@@ -277,10 +281,13 @@ async fn lock(survey: &Survey, run: &str) -> Result<Lease, Failure> {
         highest_token: survey.prepared.gathered.values().filter_map(|it| it.marks.fence).max().unwrap_or(0),
     };
     let holders = survey.planes.iter().map(holder).collect();
-    Lease::acquire(holders, survey.planes.len(), claim, Layout::default()).await.map_err(|error| {
-        let class = if matches!(error, LeaseError::Held { .. }) { Class::Locked } else { Class::Unreachable };
-        Failure::new(class, error.into())
-    })
+    let patience = (context.lock_timeout, &context.cancel);
+    match Lease::wait(holders, survey.planes.len(), claim, Layout::default(), patience).await {
+        Ok(Some(lease)) => Ok(lease),
+        Ok(None) => Err(Failure::interrupted()),
+        Err(error @ LeaseError::Held { .. }) => Err(Failure::new(Class::Locked, error.into())),
+        Err(error) => Err(Failure::new(Class::Unreachable, error.into())),
+    }
 }
 
 #[cfg(test)]
@@ -315,7 +322,7 @@ mod tests {
 
     #[test]
     fn who_lost_the_machines_is_told_the_way() {
-        let options = Options { file: "b.tar".into() };
+        let options = Options { file: "b.tar".into(), identity: None };
         let finding = Diagnostic::error("ksp::state::missing", "gone");
         let told = lost(Failure::new(Class::Unreachable, finding), &options);
         assert!(told.findings[0].hints.iter().any(|hint| hint.contains("state.json")));

@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::members::{self, Certificate, LastBackup, Listed, Seen, Status, hex};
-use super::{Etcd, layout::RunBy};
+use super::{Etcd, backup::mib, layout::RunBy};
 use crate::operations::Failure;
 use crate::operations::prepare::Prepared;
+
+/// etcd makes its log in files of this size, in bytes, each whole from its beginning; a member that cannot write ends.
+const DISK_LOW: u64 = 64 << 20;
 
 /// The whole picture.
 #[derive(Debug, Clone, Serialize)]
@@ -86,6 +89,8 @@ pub struct Member {
     pub revision: Option<u64>,
     /// Revisions behind the newest.
     pub lag: Option<u64>,
+    /// Within how many milliseconds 99 of 100 writes were on the disk.
+    pub fsync_p99_ms: Option<f64>,
 }
 
 /// How a member is.
@@ -223,6 +228,9 @@ fn member(seen: &Seen, list: &[Listed], newest: Option<u64>) -> Member {
             if listed.is_none() && !list.is_empty() { State::NotJoined } else { State::NotAnswering }
         }
     };
+    if let Some(free) = seen.free.filter(|free| *free < DISK_LOW) {
+        reasons.push(format!("its disk is full or nearly so: {} are free for its data", mib(free)));
+    }
     Member {
         node: seen.node.clone(),
         id: status.map(|it| it.header.member_id).or(listed.map(|it| it.id)).map(hex),
@@ -235,6 +243,7 @@ fn member(seen: &Seen, list: &[Listed], newest: Option<u64>) -> Member {
         raft_index: status.map(|it| it.raft_index),
         revision: status.map(|it| it.header.revision),
         lag: status.and_then(|it| Some(newest?.saturating_sub(it.header.revision))),
+        fsync_p99_ms: seen.fsync_p99_ms,
     }
 }
 
@@ -265,6 +274,7 @@ fn stranger(listed: &Listed) -> Member {
         raft_index: None,
         revision: None,
         lag: None,
+        fsync_p99_ms: None,
     }
 }
 

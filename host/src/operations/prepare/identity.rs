@@ -58,6 +58,18 @@ fn forgotten(manifest: &Manifest, known: &[&Node], unreachable: &BTreeMap<NodeId
     Diagnostic::error("ksp::state::missing", message).hint(hint)
 }
 
+/// Between the beginning and the end of a restore members are neither what they were nor what they will be: nobody else may touch
+/// them.
+pub fn unfinished_restore(manifest: &Manifest, gathered: &BTreeMap<NodeId, Gathered>) -> Option<Diagnostic> {
+    let restoring = |node: &&Node| gathered.get(&node.id).is_some_and(|it| it.marks.restoring);
+    let nodes: Vec<&str> = manifest.nodes.iter().filter(restoring).map(|node| node.name.as_str()).collect();
+    (!nodes.is_empty()).then(|| {
+        let message = format!("a restore of etcd has not come to its end on {}", nodes.join(", "));
+        Diagnostic::error("ksp::etcd::restore-unfinished", message)
+            .hint("run the same `ksp etcd restore` again: it goes on where it was interrupted")
+    })
+}
+
 fn strangers(
     manifest: &Manifest,
     gathered: &BTreeMap<NodeId, Gathered>,
@@ -130,6 +142,18 @@ mod tests {
         let manifest = testing::manifest(1, 0);
         let id = manifest.nodes[0].id;
         settle(&manifest, &[(id, it)].into(), &BTreeMap::new())
+    }
+
+    #[test]
+    fn an_unfinished_restore_is_named_with_its_nodes() {
+        let manifest = testing::manifest(3, 0);
+        let mut all: BTreeMap<NodeId, Gathered> =
+            manifest.nodes.iter().map(|node| (node.id, gathered(&node.name, "own", "m1", None))).collect();
+        assert_eq!(unfinished_restore(&manifest, &all), None);
+        let last = &manifest.nodes[2];
+        all.get_mut(&last.id).unwrap().marks.restoring = true;
+        let finding = unfinished_restore(&manifest, &all).unwrap();
+        assert!(finding.is_error() && finding.message.ends_with(&format!("on {}", last.name)));
     }
 
     #[test]

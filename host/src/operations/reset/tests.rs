@@ -53,6 +53,7 @@ fn both(plane: &FakeNode, worker: &FakeNode) -> Survey {
 
 fn context() -> Context {
     Context {
+        lock_timeout: Duration::ZERO,
         manifest: "manifest.toml".into(),
         paths: Paths { state: "/nonexistent".into(), cache: "/nonexistent".into() },
         events: Events::none(),

@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use crate::cli::commands::running::Running;
 use crate::cli::commands::{Outcome, Setup, block_on, consent, json, print};
 use crate::cli::exit::Exit;
-use crate::cli::options::{Global, Kind, StreamOutput};
+use crate::cli::options::{Global, Kind, Lock, StreamOutput};
 use crate::cli::ui::{Ui, restore_view};
 use crate::operations::etcd::restore::{self, Options};
 
@@ -16,7 +16,8 @@ use crate::operations::etcd::restore::{self, Options};
 #[command(after_long_help = "\
 Examples:
   ksp etcd restore prod.toml prod-20261123T210000Z.etcd-backup.tar
-  ksp etcd restore prod.toml prod-20261123T210000Z.etcd-backup.tar --confirm prod")]
+  ksp etcd restore prod.toml prod-20261123T210000Z.etcd-backup.tar --confirm prod
+  ksp etcd restore prod.toml prod-20261123T210000Z.etcd-backup.tar.age --identity backup.key")]
 pub struct Arguments {
     /// The cluster manifest
     #[arg(value_name = "MANIFEST", value_hint = ValueHint::FilePath)]
@@ -24,9 +25,14 @@ pub struct Arguments {
     /// The backup: a file that `ksp etcd backup` or the timer of stage `etcd-backup` wrote
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
+    /// The file with the age key, for an encrypted backup
+    #[arg(long, value_name = "KEYFILE", value_hint = ValueHint::FilePath)]
+    identity: Option<PathBuf>,
     /// The cluster's name, instead of typing it
     #[arg(long, value_name = "NAME")]
     confirm: Option<String>,
+    #[command(flatten)]
+    lock: Lock,
     #[command(flatten)]
     pub(crate) output: StreamOutput,
 }
@@ -38,12 +44,12 @@ impl Arguments {
     /// What refused it before anything was stopped.
     pub fn run(self, ui: &Ui, global: &Global) -> Outcome {
         let kind = self.output.kind();
-        let setup = Setup::new(ui, global, self.manifest.clone(), kind)?;
+        let setup = Setup::new(ui, global, self.manifest.clone(), kind)?.with_lock(self.lock);
         block_on(self.execute(ui, &setup, kind))
     }
 
     async fn execute(&self, ui: &Ui, setup: &Setup, kind: Option<Kind>) -> Outcome {
-        let options = Options { file: self.file.clone() };
+        let options = Options { file: self.file.clone(), identity: self.identity.clone() };
         let survey = restore::survey(&setup.context, &options).await?;
         setup.progress.hide();
         let confirmed = consent::confirmed(self.confirm.as_deref(), &survey.cluster)?;

@@ -15,6 +15,9 @@ use super::{ABOUT, About, FORMAT, SNAPSHOT};
 use crate::diagnostic::Diagnostic;
 use crate::operations::{Class, Failure};
 
+/// How a file begins that age wrote.
+const SEALED: &[u8] = b"age-encryption.org/";
+
 /// More than any `backup.json` has.
 const ABOUT_LIMIT: u64 = 1 << 20;
 
@@ -39,26 +42,65 @@ impl Archive {
 /// Reads a backup. `spool` is a folder for the snapshot while it is needed: it has no name there, and only its owner reads it.
 ///
 /// # Errors
-/// It is no backup, or it is damaged.
-pub fn open(path: &Path, spool: &Path) -> Result<Archive, Failure> {
+/// It is no backup, it is damaged, or it is encrypted for somebody else.
+pub fn open(path: &Path, identity: Option<&Path>, spool: &Path) -> Result<Archive, Failure> {
     let shown = path.display();
-    let file = File::open(path).map_err(|error| {
+    let mut file = File::open(path).map_err(|error| {
         let finding =
             Diagnostic::error("ksp::etcd::backup-unreadable", format!("cannot read {shown}: {error}"))
                 .hint("give the path of a file that `ksp etcd backup` wrote");
         Failure::new(Class::Usage, finding)
     })?;
+    let mut begin = [0; 19];
+    let sealed = file.read(&mut begin).is_ok_and(|length| begin[..length] == *SEALED);
     let unreadable = |why: String| {
         let finding =
             Diagnostic::error("ksp::etcd::backup-unreadable", format!("{shown} is no whole backup: {why}"))
                 .hint("use another copy of it, or another backup");
         Failure::new(Class::Invalid, finding)
     };
+    io::Seek::rewind(&mut file).map_err(|error| unreadable(error.to_string()))?;
     std::fs::create_dir_all(spool)
         .map_err(|error| Failure::io(format!("make {}", spool.display()), &error))?;
     let spool = tempfile::tempfile_in(spool)
         .map_err(|error| Failure::io(format!("write in {}", spool.display()), &error))?;
-    unpack(BufReader::new(file), spool).map_err(unreadable)
+    let read = if sealed {
+        let reader = decrypt(BufReader::new(file), path, identity)?;
+        unpack(reader, spool)
+    } else {
+        unpack(BufReader::new(file), spool)
+    };
+    read.map_err(unreadable)
+}
+
+fn decrypt<R: io::BufRead>(
+    file: R,
+    path: &Path,
+    identity: Option<&Path>,
+) -> Result<age::stream::StreamReader<R>, Failure> {
+    let refuse = |message: String, hint: &str| {
+        Failure::new(Class::Usage, Diagnostic::error("ksp::etcd::backup-encrypted", message).hint(hint))
+    };
+    let Some(identity) = identity else {
+        let message = format!("{} is encrypted with age", path.display());
+        return Err(refuse(message, "pass the file with the key: `--identity KEYFILE`"));
+    };
+    let wrong = |why: String| {
+        let message = format!("the identity in {} cannot be used: {why}", identity.display());
+        refuse(message, "pass a file that `age-keygen` made")
+    };
+    let text = File::open(identity).map_err(|error| wrong(error.to_string()))?;
+    let keys = age::IdentityFile::from_buffer(BufReader::new(text))
+        .map_err(|error| wrong(error.to_string()))?
+        .into_identities()
+        .map_err(|error| wrong(error.to_string()))?;
+    let decryptor = age::Decryptor::new_buffered(file).map_err(|error| {
+        refuse(format!("{} cannot be decrypted: {error}", path.display()), "use another copy of it")
+    })?;
+    decryptor.decrypt(keys.iter().map(|key| &**key as &dyn age::Identity)).map_err(|error| {
+        let message = format!("{} cannot be decrypted: {error}", path.display());
+        refuse(message, "pass the key that it was encrypted for")
+    })
 }
 
 /// Reads to the end: a file that was cut off anywhere is refused.
@@ -78,7 +120,7 @@ fn unpack(reader: impl Read, spool: File) -> Result<Archive, String> {
             Some(SNAPSHOT) => found = Some(copy(&mut entry, &spool).map_err(text)?),
             _ => {}
         }
-        // What nobody needs is read as well: a cut is noticed.
+        // What nobody needs is read as well: a cut is noticed, and a damaged encryption too.
         io::copy(&mut entry, &mut io::sink()).map_err(text)?;
     }
     let about = about.ok_or("it holds no backup.json")?;

@@ -1,5 +1,6 @@
 use std::os::unix::fs::PermissionsExt as _;
 
+use age::secrecy::ExposeSecret as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
@@ -27,8 +28,8 @@ pub(crate) fn about() -> About {
     }
 }
 
-async fn write(folder: &Path, about: &About) -> PathBuf {
-    let mut writer = Writer::create(folder, about).unwrap();
+async fn write(folder: &Path, about: &About, recipients: &[Recipient]) -> PathBuf {
+    let mut writer = Writer::create(folder, about, recipients).unwrap();
     writer.begin(SNAPSHOT, about.size).unwrap();
     let mut sink = Sink::new(&mut writer);
     sink.write_all(&DATA[..1000]).await.unwrap();
@@ -46,10 +47,10 @@ fn code(result: Result<Archive, crate::operations::Failure>) -> String {
 #[tokio::test]
 async fn what_was_written_is_read_and_ordinary_tar_reads_it_too() {
     let folder = tempfile::tempdir().unwrap();
-    let path = write(folder.path(), &about()).await;
+    let path = write(folder.path(), &about(), &[]).await;
     assert_eq!(path.file_name().unwrap(), "prod-20261123T210000Z.etcd-backup.tar");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let archive = open(&path, folder.path()).unwrap();
+    let archive = open(&path, None, folder.path()).unwrap();
     assert_eq!(archive.about, about());
     for _ in 0..2 {
         let mut all = Vec::new();
@@ -64,9 +65,33 @@ async fn what_was_written_is_read_and_ordinary_tar_reads_it_too() {
 }
 
 #[tokio::test]
+async fn an_encrypted_backup_is_for_its_recipient() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, other) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
+    let file = |name: &str, key: &age::x25519::Identity| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, key.to_string().expose_secret()).unwrap();
+        path
+    };
+    let path = write(folder.path(), &about(), &[key.to_public()]).await;
+    assert!(path.to_str().unwrap().ends_with(".etcd-backup.tar.age"));
+    let raw = std::fs::read(&path).unwrap();
+    assert!(!raw.windows(11).any(|window| window == b"backup.json"), "a name shows");
+    assert_eq!(open(&path, Some(&file("key", &key)), folder.path()).unwrap().about, about());
+    assert_eq!(code(open(&path, None, folder.path())), "ksp::etcd::backup-encrypted");
+    assert_eq!(code(open(&path, Some(&file("other", &other)), folder.path())), "ksp::etcd::backup-encrypted");
+    // One flipped bit near the end, outside of the snapshot.
+    let mut damaged = raw;
+    let last = damaged.len() - 3;
+    damaged[last] ^= 1;
+    std::fs::write(&path, damaged).unwrap();
+    assert_eq!(code(open(&path, Some(&file("key", &key)), folder.path())), "ksp::etcd::backup-unreadable");
+}
+
+#[tokio::test]
 async fn damaged_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let path = write(folder.path(), &about()).await;
+    let path = write(folder.path(), &about(), &[]).await;
     let good = std::fs::read(&path).unwrap();
     let mut flipped = good.clone();
     let at = good.windows(4).position(|window| window == [7; 4]).unwrap();
@@ -78,23 +103,31 @@ async fn damaged_files_are_refused() {
         (Vec::new(), "holds no backup.json"),
     ] {
         std::fs::write(&path, bad).unwrap();
-        let failure = open(&path, folder.path()).unwrap_err();
+        let failure = open(&path, None, folder.path()).unwrap_err();
         assert_eq!(failure.findings[0].code, "ksp::etcd::backup-unreadable");
         assert!(failure.findings[0].message.contains(why), "{failure}");
     }
-    assert_eq!(code(open(&folder.path().join("none"), folder.path())), "ksp::etcd::backup-unreadable");
-    let newer = write(folder.path(), &About { format: FORMAT + 1, cluster: "next".into(), ..about() }).await;
-    assert!(open(&newer, folder.path()).unwrap_err().to_string().contains("formats up to"));
+    assert_eq!(code(open(&folder.path().join("none"), None, folder.path())), "ksp::etcd::backup-unreadable");
+    let newer =
+        write(folder.path(), &About { format: FORMAT + 1, cluster: "next".into(), ..about() }, &[]).await;
+    assert!(open(&newer, None, folder.path()).unwrap_err().to_string().contains("formats up to"));
 }
 
 #[test]
 fn a_member_must_have_the_size_that_was_announced() {
     let folder = tempfile::tempdir().unwrap();
-    let mut writer = Writer::create(folder.path(), &about()).unwrap();
+    let mut writer = Writer::create(folder.path(), &about(), &[]).unwrap();
     writer.begin(SNAPSHOT, 10).unwrap();
     writer.write_all(&[1; 4]).unwrap();
     assert!(writer.end().is_err());
     assert!(writer.write_all(&[1; 7]).is_err());
     drop(writer);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a half written file stays");
+}
+
+#[test]
+fn recipients_are_checked() {
+    let good = age::x25519::Identity::generate().to_public().to_string();
+    assert_eq!(recipients(&[good]).unwrap().len(), 1);
+    assert_eq!(recipients(&["age1nonsense".into()]).unwrap_err().findings[0].code, "ksp::etcd::recipient");
 }

@@ -18,6 +18,7 @@ async fn a_member_is_read() {
     let issued = rcgen::generate_simple_self_signed(vec!["cp1".to_owned()]).unwrap().cert.pem();
     node.on("endpoint status", output(0, STATUS))
         .on("member list", output(0, LIST))
+        .on("df -Pk", output(0, "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/vda 2000 1000 1000 50% /var/lib/etcd\n"))
         .on("*.crt", output(0, format!("@ /etc/kubernetes/pki/etcd/server.crt\n{issued}@ /x/broken.crt\nnothing\n")))
         .on("backups/etcd/last.json", output(0, r#"{"time":"2026-11-23T20:00:00Z","result":"failed","error":"disk full"}"#))
         .on("ksp/etcd-backup.json", output(0, r#"{"time":"2026-11-23T21:00:00Z","result":"done","revision":800,"size":5,"node":"cp1","hash":9}"#));
@@ -28,6 +29,7 @@ async fn a_member_is_read() {
     assert!(status.errors[0].contains("NOSPACE"));
     assert_eq!(seen.list.len(), 2);
     assert!(seen.list[1].learner && seen.has_data);
+    assert_eq!(seen.free, Some(1_024_000));
     assert_eq!(seen.certificates.len(), 1, "{:?}", seen.certificates);
     assert_eq!(seen.certificates[0].path, "/etc/kubernetes/pki/etcd/server.crt");
     // The newest note counts, wherever it is.

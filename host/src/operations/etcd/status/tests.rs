@@ -22,6 +22,7 @@ pub(crate) fn working(number: usize) -> Seen {
         member: true,
         list: list.collect(),
         has_data: true,
+        fsync_p99_ms: Some([1.0, 8.0, 128.0][number]),
         certificates: vec![Certificate {
             node: node.clone(),
             path: "/p/etcd/server.crt".into(),
@@ -48,6 +49,17 @@ pub(crate) fn silent(number: usize, has_data: bool) -> Seen {
 
 pub(crate) fn report(seen: &[Seen]) -> Report {
     compose("prod", &testing(), seen)
+}
+
+#[test]
+fn a_full_disk_is_named_whether_the_member_answers_or_not() {
+    let roomy = Seen { free: Some(DISK_LOW), ..working(0) };
+    let full = |seen| Seen { free: Some(3 << 20), ..seen };
+    let report = report(&[roomy, full(working(1)), full(silent(2, true))]);
+    assert!(!report.healthy && report.members[0].reasons.is_empty());
+    for member in &report.members[1..] {
+        assert!(member.reasons.iter().any(|why| why.contains("3.0 MiB are free")), "{:?}", member.reasons);
+    }
 }
 
 #[test]
