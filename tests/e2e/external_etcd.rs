@@ -1,41 +1,35 @@
 //! An external etcd: it comes up, survives the loss of a member, changes one by one, and gets new members for lost ones.
 
-use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use crate::support::Lab;
-
-const CTL: &str = "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/etcd/pki/ca.crt --cert=/etc/etcd/pki/admin.crt \
-    --key=/etc/etcd/pki/admin.key --dial-timeout=2s";
+use crate::recovery::recover;
+use crate::support::{EXTERNAL, Lab};
 
 #[test]
 #[ignore = "needs nodes: `cargo lab test`"]
 fn an_external_etcd_keeps_its_quorum() -> Result<()> {
     let lab = Lab::fresh("etcd")?;
+    a_small_disk(&lab)?;
     a_wrong_clock_is_refused_before_anything_is_made(&lab)?;
-    lab.ksp(&["up", "--yes"])?.expect(0)?.says("Cluster etcd is ready")?;
+    lab.only_one_of_two_runs_goes_on()?;
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
-    ensure!(voters(&lab, "etcd1")? == ["etcd1", "etcd2", "etcd3"]);
+    lab.expect_voters(EXTERNAL, "etcd1", &["etcd1", "etcd2", "etcd3"])?;
     keys_are_where_they_belong(&lab)?;
     any_member_may_die_and_comes_back(&lab)?;
+    a_full_disk_stops_one_member_only(&lab)?;
     a_setting_changes_one_member_at_a_time(&lab)?;
     lost_data_make_a_new_member(&lab)?;
-    a_dead_member_is_replaced(&lab)
+    a_dead_member_is_replaced(&lab)?;
+    a_living_member_is_replaced(&lab)?;
+    recover(&lab, &["etcd1", "etcd3", "etcd4"], Some(&age::x25519::Identity::generate()))
 }
 
-/// Names of the voting members, as the member on a node lists them.
-fn voters(lab: &Lab, node: &str) -> Result<Vec<String>> {
-    let list = lab.on(node, &format!("{CTL} member list"))?;
-    let mut names: Vec<String> = list
-        .lines()
-        .map(|line| line.split(", ").collect::<Vec<_>>())
-        .filter(|fields| fields.get(1) == Some(&"started") && fields.last() == Some(&"false"))
-        .map(|fields| fields[2].to_owned())
-        .collect();
-    names.sort();
-    Ok(names)
+/// For the day when it is full.
+fn a_small_disk(lab: &Lab) -> Result<()> {
+    lab.on("etcd3", "mkdir -p /var/lib/etcd && mount -t tmpfs -o size=700m,mode=700 tmpfs /var/lib/etcd")
+        .map(drop)
 }
 
 /// A write that was on its way to the leader when that died is answered by a time-out: whoever writes tries again, and finds it done
@@ -86,22 +80,35 @@ fn any_member_may_die_and_comes_back(lab: &Lab) -> Result<()> {
     leader.start()?;
     written?;
     ksp_lab::wait::until("etcd1 takes part again by itself", Duration::from_secs(60), || {
-        lab.on("etcd1", &format!("{CTL} endpoint health"))
+        lab.on("etcd1", &format!("{EXTERNAL} endpoint health"))
     })
     .map(drop)
 }
 
-fn edit(lab: &Lab, change: impl FnOnce(&str) -> String) -> Result<()> {
-    let path = lab.scenario.manifest_path();
-    let before = fs::read_to_string(&path)?;
-    let after = change(&before);
-    ensure!(before != after, "the manifest is as it was");
-    fs::write(&path, after).context("cannot write the manifest")
+/// Full for root as well: etcd ends when it cannot write, and goes on by itself when it can again.
+fn a_full_disk_stops_one_member_only(lab: &Lab) -> Result<()> {
+    lab.on("etcd3", "dd if=/dev/zero of=/var/lib/etcd/fill bs=1M 2>/dev/null || true")?;
+    // Its end may be a leader's: whoever writes tries again.
+    let put = "head -c 700000 /dev/urandom | base64 -w0";
+    let grow = format!(
+        "for n in $(seq 40); do {put} | {EXTERNAL} put ksp-test/fill >/dev/null 2>&1 || sleep 1; done"
+    );
+    lab.on("etcd1", &grow)?;
+    ksp_lab::wait::until("etcd3 has ended", Duration::from_secs(60), || {
+        lab.ksp(&["etcd", "status"])?.expect(1)?.says("its disk is full")?.says("not answering")
+    })?;
+    write(lab, "while-a-disk-is-full")?;
+    lab.on("etcd3", "rm /var/lib/etcd/fill")?;
+    lab.on("etcd1", &format!("{EXTERNAL} del ksp-test/fill"))?;
+    ksp_lab::wait::until("etcd3 takes part again by itself", Duration::from_secs(90), || {
+        lab.ksp(&["etcd", "status"])?.expect(0)
+    })
+    .map(drop)
 }
 
 fn a_setting_changes_one_member_at_a_time(lab: &Lab) -> Result<()> {
     let started = "date -d \"$(systemctl show -p ExecMainStartTimestamp --value etcd)\" +%s";
-    edit(lab, |manifest| {
+    lab.edit(|manifest| {
         manifest.replace(
             "use = \"ksp/etcd\"\n[stage.config]\n",
             "use = \"ksp/etcd\"\n[stage.config]\nsnapshot-count = 5000\n",
@@ -123,23 +130,47 @@ fn a_setting_changes_one_member_at_a_time(lab: &Lab) -> Result<()> {
 
 /// T1: it must neither begin a cluster of its own nor come back as the member that it was.
 fn lost_data_make_a_new_member(lab: &Lab) -> Result<()> {
-    let id = |lab: &Lab| lab.on("etcd1", &format!("{CTL} member list | grep -F ', etcd2, ' | cut -d, -f1"));
+    let id =
+        |lab: &Lab| lab.on("etcd1", &format!("{EXTERNAL} member list | grep -F ', etcd2, ' | cut -d, -f1"));
     let before = id(lab)?;
     lab.on("etcd2", "systemctl kill -s KILL etcd; find /var/lib/etcd -mindepth 1 -delete; systemctl restart --no-block etcd")?;
     std::thread::sleep(Duration::from_secs(4));
-    ensure!(lab.on("etcd2", &format!("{CTL} endpoint health")).is_err(), "a member without its data runs");
+    ensure!(
+        lab.on("etcd2", &format!("{EXTERNAL} endpoint health")).is_err(),
+        "a member without its data runs"
+    );
+    // ksp and the new member are killed when it is added, and when it gets its voice.
+    for moment in ["member add", "member promote"] {
+        let run = lab.kill_in("etcd", moment, Duration::ZERO)?;
+        lab.on("etcd2", "systemctl kill -s KILL etcd || true")?;
+        lab.ksp(&["unlock", &run])?.expect(0)?;
+    }
     lab.ksp(&["up", "--yes"])?.expect(0)?;
-    ensure!(voters(lab, "etcd2")? == ["etcd1", "etcd2", "etcd3"]);
+    lab.expect_voters(EXTERNAL, "etcd2", &["etcd1", "etcd2", "etcd3"])?;
     ensure!(id(lab)? != before, "etcd2 is the member that it was");
     lab.kubectl("get configmap after-the-change").map(drop)
 }
 
 fn a_dead_member_is_replaced(lab: &Lab) -> Result<()> {
     lab.scenario.node("etcd1")?.kill()?;
-    edit(lab, |manifest| manifest.replace("\"etcd1\"", "\"etcd4\"").replace("10.89.7.81", "10.89.7.87"))?;
+    lab.edit(|manifest| manifest.replace("\"etcd1\"", "\"etcd4\"").replace("10.89.7.81", "10.89.7.87"))?;
     lab.ksp(&["up", "--yes"])?.expect(0)?;
-    ensure!(voters(lab, "etcd4")? == ["etcd2", "etcd3", "etcd4"]);
+    lab.expect_voters(EXTERNAL, "etcd4", &["etcd2", "etcd3", "etcd4"])?;
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
     write(lab, "after-the-replacement")?;
     lab.kubectl("get configmap while-one-is-dead after-the-change").map(drop)
+}
+
+/// By command: it leaves the cluster, loses what ksp made on it, and a machine with an empty disk comes.
+fn a_living_member_is_replaced(lab: &Lab) -> Result<()> {
+    let new = lab.scenario.node("etcd1")?;
+    new.replace()?;
+    lab.scenario.write_known_hosts()?;
+    let address = new.address.to_string();
+    lab.ksp(&["node", "replace", "etcd2", "--with", "etcd1", "--address", &address, "--yes"])?.expect(0)?;
+    lab.expect_voters(EXTERNAL, "etcd1", &["etcd1", "etcd3", "etcd4"])?;
+    let left = lab.on("etcd2", "ls -d /etc/etcd /var/lib/etcd/member /var/lib/ksp 2>/dev/null || true")?;
+    ensure!(left.is_empty(), "etcd2 still has {left}");
+    lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
+    write(lab, "after-the-second-replacement")
 }

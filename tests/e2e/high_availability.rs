@@ -7,16 +7,12 @@ use anyhow::{Result, bail, ensure};
 
 use ksp_lab::sequence::Sequence;
 
-use crate::support::Lab;
+use crate::support::{Lab, STACKED};
 
 /// What every node uses, on its own loopback.
 const ENDPOINT: &str = "https://127.0.0.1:7443";
 /// From a machine's death until its clients work again.
 const FAILOVER: Duration = Duration::from_secs(15);
-
-/// Names of etcd's voting members.
-const MEMBERS: &str = "etcdctl --cacert=/etc/kubernetes/pki/etcd/ca.crt --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt \
-    --key=/etc/kubernetes/pki/etcd/healthcheck-client.key --endpoints=https://127.0.0.1:2379 member list";
 
 /// Since when w1 has been Ready, or not.
 const READY: &str = "get node w1 -o jsonpath={.status.conditions[?(@.type=='Ready')].lastTransitionTime}";
@@ -40,6 +36,8 @@ fn any_control_plane_may_die() -> Result<()> {
         }
     }
 
+    all_have_the_same_keys(&lab)?;
+    nobody_has_more_rights_than_needed(&lab)?;
     let ready = lab.kubectl(READY)?;
     let sequence = Sequence::start(&lab.scenario, "w1", ENDPOINT)?;
     // Each in turn: the kubelet's own connection is to one of them.
@@ -70,6 +68,30 @@ fn any_control_plane_may_die() -> Result<()> {
     Ok(())
 }
 
+/// T23: whoever answers must accept what another has signed.
+fn all_have_the_same_keys(lab: &Lab) -> Result<()> {
+    let sums = "cd /etc/kubernetes/pki && sha256sum ca.key sa.key sa.pub front-proxy-ca.key etcd/ca.key";
+    let [one, two, three] = ["cp1", "cp2", "cp3"].map(|node| lab.on(node, sums));
+    let one = one?;
+    ensure!(one.lines().count() == 5 && one == two? && one == three?, "keys differ from {one}");
+    Ok(())
+}
+
+/// T21, T25, T26.
+fn nobody_has_more_rights_than_needed(lab: &Lab) -> Result<()> {
+    for node in ["cp1", "cp2", "cp3"] {
+        let left = "ls /etc/kubernetes/super-admin.conf 2>/dev/null; ls -A /etc/kubernetes/manifests | grep -v '[.]yaml$' || true";
+        let left = lab.on(node, left)?;
+        ensure!(left.is_empty(), "{node} has {left}");
+    }
+    let subjects = lab.kubectl("get clusterrolebinding system:node -o jsonpath={.subjects}")?;
+    ensure!(
+        subjects.is_empty(),
+        "the role of nodes is bound to {subjects}: no authorizer would look at which node asks"
+    );
+    Ok(())
+}
+
 /// How many connections w1's balancer has to a control plane.
 fn connections(lab: &Lab, to: &str) -> Result<usize> {
     let address = lab.scenario.node(to)?.address;
@@ -97,7 +119,7 @@ fn a_new_pod_runs(lab: &Lab, number: &str) -> Result<()> {
 /// Waits until three members vote.
 fn three_vote(lab: &Lab, through: &str) -> Result<()> {
     ksp_lab::wait::until("three members vote", Duration::from_secs(120), || {
-        let members = lab.on(through, MEMBERS)?;
+        let members = lab.on(through, &format!("{STACKED} member list"))?;
         let voting =
             members.lines().filter(|line| line.contains(", started, ") && line.ends_with("false")).count();
         if voting == 3 { Ok(()) } else { bail!("{members}") }

@@ -16,6 +16,14 @@ pub struct Lab {
     state: tempfile::TempDir,
 }
 
+/// `etcdctl` about the member on a control plane.
+pub const STACKED: &str = "etcdctl --cacert=/etc/kubernetes/pki/etcd/ca.crt --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt \
+    --key=/etc/kubernetes/pki/etcd/healthcheck-client.key --endpoints=https://127.0.0.1:2379 --dial-timeout=2s --command-timeout=3s";
+
+/// `etcdctl` about the member on an etcd node.
+pub const EXTERNAL: &str = "etcdctl --cacert=/etc/etcd/pki/ca.crt --cert=/etc/etcd/pki/admin.crt --key=/etc/etcd/pki/admin.key \
+    --endpoints=https://127.0.0.1:2379 --dial-timeout=2s --command-timeout=3s";
+
 /// A run that goes on.
 struct Up {
     child: Child,
@@ -61,6 +69,33 @@ impl Lab {
     pub fn fresh(scenario: &str) -> Result<Self> {
         ksp_lab::scenario::down(scenario)?;
         Ok(Self { scenario: Scenario::load(scenario)?.up()?, state: tempfile::tempdir()? })
+    }
+
+    /// Everything that ksp kept on this machine is lost: another one goes on with the manifest, its lock file and the SSH key.
+    pub fn another_workstation(&mut self) -> Result<()> {
+        self.state = tempfile::tempdir()?;
+        Ok(())
+    }
+
+    /// Changes the manifest.
+    pub fn edit(&self, change: impl FnOnce(&str) -> String) -> Result<()> {
+        let path = self.scenario.manifest_path();
+        let before = std::fs::read_to_string(&path)?;
+        let after = change(&before);
+        ensure!(before != after, "the manifest is as it was");
+        std::fs::write(&path, after).context("cannot write the manifest")
+    }
+
+    /// Fails unless exactly these members of etcd vote, as the one on this node says (in the order of their names).
+    pub fn expect_voters(&self, etcdctl: &str, on: &str, names: &[&str]) -> Result<()> {
+        let list = self.on(on, &format!("{etcdctl} member list"))?;
+        let fields = list.lines().map(|line| line.split(", ").collect::<Vec<_>>());
+        let voting =
+            fields.filter(|fields| fields.get(1) == Some(&"started") && fields.last() == Some(&"false"));
+        let mut found: Vec<&str> = voting.filter_map(|fields| fields.get(2).copied()).collect();
+        found.sort_unstable();
+        ensure!(found == names, "{found:?} vote and not {names:?}");
+        Ok(())
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -120,6 +155,15 @@ impl Lab {
         Ok(up.run)
     }
 
+    /// Starts a command that changes the cluster and kills it (-9) as soon as something is so.
+    pub fn kill_command_when(&self, arguments: &[&str], so: impl Fn() -> Result<()>) -> Result<()> {
+        let mut child = self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let came = ksp_lab::wait::until("the moment to kill it", Duration::from_secs(120), so);
+        child.kill()?;
+        ensure!(child.wait()?.code().is_none(), "it had ended before");
+        came
+    }
+
     /// Starts `ksp up`, asks it to end as soon as an op of this stage has started, and waits until it has. Its exit code.
     pub fn terminate_in(&self, stage: &str, op: &str) -> Result<Option<i32>> {
         let mut up = self.up_until(stage, op)?;
@@ -132,7 +176,7 @@ impl Lab {
         wait(&mut up.child, LONGEST)
     }
 
-    /// Starts `ksp up` and reads its events until an op of this stage has started.
+    /// Starts `ksp up` and reads its events until an op of this stage has started that has this in its key.
     fn up_until(&self, stage: &str, op: &str) -> Result<Up> {
         let mut child = self
             .command(&["up", "--yes", "-o", "ndjson"])
@@ -144,12 +188,16 @@ impl Lab {
         let mut run = String::new();
         while let Some(line) = events.next() {
             let line = line?;
-            let event: serde_json::Value = serde_json::from_str(&line).with_context(|| line.clone())?;
+            let Ok(event) = serde_json::from_str::<serde_json::Value>(&line) else {
+                child.kill()?;
+                child.wait()?;
+                bail!("this is no event: {line}");
+            };
             if event["type"] == "run_started" {
                 run = event["run"].as_str().unwrap_or_default().to_owned();
             }
             let started = event["type"] == "op_started" && event["stage"] == stage;
-            if started && event["op"].as_str().is_some_and(|key| key.starts_with(op)) {
+            if started && event["op"].as_str().is_some_and(|key| key.contains(op)) {
                 return Ok(Up { child, events, run });
             }
             seen.push(line);
@@ -158,9 +206,17 @@ impl Lab {
         bail!("{stage} never started {op:?}:\n{}", seen.join("\n"))
     }
 
-    /// Starts `ksp up` and leaves it running.
-    pub fn start_up(&self) -> Result<Child> {
-        Ok(self.command(&["up", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    /// Two runs at the same time: the second one is refused, and leaves the first in peace.
+    pub fn only_one_of_two_runs_goes_on(&self) -> Result<()> {
+        let mut first = self.command(&["up", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let locked = ksp_lab::wait::until("the first run holds the lock", Duration::from_secs(60), || {
+            self.on("cp1", "test -e /var/lib/ksp/lease.json")
+        });
+        let second = locked.and_then(|_| self.ksp(&["up", "--yes"]));
+        let code = wait(&mut first, LONGEST)?;
+        second?.expect(5)?.says("locked")?;
+        ensure!(code == Some(0), "the first run ended with {code:?}");
+        Ok(())
     }
 
     /// The output of a shell line on a node.
@@ -183,7 +239,7 @@ impl Drop for Lab {
 }
 
 /// Waits for a program, within a deadline.
-pub fn wait(child: &mut Child, longest: Duration) -> Result<Option<i32>> {
+fn wait(child: &mut Child, longest: Duration) -> Result<Option<i32>> {
     let end = Instant::now() + longest;
     loop {
         if let Some(status) = child.try_wait()? {
