@@ -53,9 +53,10 @@ fn bring_up_is_interrupted(lab: &Lab) -> Result<()> {
     lab.on("cp2", "pkill -9 -x etcd || true")?;
     lab.ksp(&["unlock", &run])?.expect(0)?;
 
-    // Tokens of the earlier runs have come to their end: each run makes its own.
-    let tokens = "delete secrets -n kube-system --field-selector type=bootstrap.kubernetes.io/token";
-    ensure!(lab.kubectl(tokens)?.contains("deleted"), "there was no token");
+    // T16: tokens of the earlier runs have come to their end, and each run makes its own.
+    let tokens = "kubectl --kubeconfig=/etc/kubernetes/admin.conf delete secrets -n kube-system \
+        --field-selector type=bootstrap.kubernetes.io/token";
+    ensure!(lab.on("cp1", tokens)?.contains("deleted"), "there was no token");
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("Cluster members is ready")?;
     lab.expect_voters(STACKED, "cp1", &["cp1", "cp2", "cp3"])
 }

@@ -46,15 +46,16 @@ pub fn recover(lab: &Lab, members: &[&str], key: Option<&age::x25519::Identity>)
     })?;
     let refused = lab.ksp(&["etcd", "backup", "--to", to])?.expect(4)?;
     refused.says("ksp::etcd::no-member")?;
-    lab.ksp(&["etcd", "restore", file])?.expect(2)?.says("--confirm")?;
-
-    let mut restore = vec!["etcd", "restore", file, "--confirm", &lab.scenario.name];
+    // Without the key, then without the name: nothing is touched.
+    let mut restore = vec!["etcd", "restore", file];
     let identity = tempfile::NamedTempFile::new()?;
     if let Some(key) = key {
         std::fs::write(&identity, key.to_string().expose_secret())?;
         lab.ksp(&restore)?.expect(2)?.says("ksp::etcd::backup-encrypted")?;
         restore.extend(["--identity", identity.path().to_str().context("the key's file has no name")?]);
     }
+    lab.ksp(&restore)?.expect(2)?.says("--confirm")?;
+    restore.extend(["--confirm", &lab.scenario.name]);
     // Interrupted, it goes on: nobody else touches the members meanwhile.
     lab.kill_command_when(&restore, || {
         lab.on(members[1], "test -e /var/lib/ksp/etcd-restore.json").map(drop)

@@ -27,6 +27,21 @@ pub fn run(program: impl AsRef<OsStr>) -> Run {
     Run { command: Command::new(program), shown, deadline: Duration::from_secs(60), input: None }
 }
 
+/// cargo as its user's shell would start it, in the checkout. What the lab itself was started by cargo with is not handed on: build
+/// scripts watch it, and everything would be built twice.
+pub fn cargo() -> Run {
+    let mut run = run("cargo").dir(crate::paths::root());
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            run.command.env_remove(name);
+        }
+    }
+    run
+}
+
 impl Run {
     /// One more argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::table::Table;
-use crate::process::{Run, run};
-use crate::{paths, tell};
+use crate::process::{self, Run};
+use crate::tell;
 
 /// Compiling the library's tests for the first time takes long.
 const LONGEST: u64 = 3600;
@@ -69,10 +69,9 @@ fn all_of(module: &str, word: &str, listed: &str) -> Result<f64> {
 }
 
 fn tests(arguments: &[&str]) -> Run {
-    run("cargo")
+    process::cargo()
         .args(["test", "--quiet", "--workspace", "--lib", "--", "--ignored"])
         .args(arguments)
-        .dir(paths::root())
         .deadline(LONGEST)
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::build::{self, Wanted};
-use crate::process::run as program;
+use crate::process::{self, run as program};
 use crate::scenario::{Scenario, shown};
 use crate::{paths, proof, tell};
 
@@ -30,10 +30,6 @@ pub(super) fn run() -> Result<()> {
 /// are: wasmtime is compiled once and not twice.
 pub(super) fn build_ksp() -> Result<()> {
     tell::timed("build ksp", || {
-        program("cargo")
-            .args(["build", "--workspace", "--bin", "ksp"])
-            .dir(paths::root())
-            .deadline(3600)
-            .shown()
+        process::cargo().args(["build", "--workspace", "--bin", "ksp"]).deadline(3600).shown()
     })
 }

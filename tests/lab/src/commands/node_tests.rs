@@ -4,8 +4,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::process::{Run, run as program};
-use crate::{mirror, paths, tell};
+use crate::process::{self, Run};
+use crate::{mirror, tell};
 
 /// The test program. Its tests are `#[ignore]`d, so that nobody needs nodes who does not ask for them.
 const PROGRAM: &str = "e2e";
@@ -51,7 +51,7 @@ pub(super) fn run(choice: &Choice) -> Result<()> {
 
 fn cargo(words: &[&str]) -> Run {
     let test = ["test", "--workspace", "--test", PROGRAM, "--", "--ignored", "--test-threads=1"];
-    program("cargo").args(test).args(words).dir(paths::root())
+    process::cargo().args(test).args(words)
 }
 
 /// The names of all of them, sorted.

@@ -3,8 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::build::{self, Wanted};
-use crate::process::run as program;
-use crate::{paths, tell};
+use crate::{process, tell};
 
 use super::node_tests::{self, Choice};
 
@@ -23,6 +22,6 @@ pub(super) fn run(nodes: Option<&Choice>) -> Result<()> {
 }
 
 fn cargo(what: &str, args: &[&str], deadline: u64) -> Result<()> {
-    tell::timed(what, || program("cargo").args(args).dir(paths::root()).deadline(deadline).shown())
+    tell::timed(what, || process::cargo().args(args).deadline(deadline).shown())
         .with_context(|| format!("{what} failed; what follows was not run"))
 }
