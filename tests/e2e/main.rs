@@ -5,6 +5,7 @@ mod external_etcd;
 mod high_availability;
 mod interrupted;
 mod members;
+mod networks;
 mod recovery;
 mod refused;
 mod support;
