@@ -64,8 +64,9 @@ pub fn recover(lab: &Lab, members: &[&str], key: Option<&age::x25519::Identity>)
     restore.extend(["--lock-timeout", "2m"]);
     lab.ksp(&restore)?.expect(0)?.says("old data is kept")?;
     let found = lab.kubectl("get configmap -n default -o name")?;
-    ensure!(found.contains("configmap/before"), "what was saved is not there: {found}");
-    ensure!(!found.contains("configmap/after"), "what was not saved is there: {found}");
+    let has = |name: &str| found.lines().any(|line| line == format!("configmap/{name}"));
+    ensure!(has("before"), "what was saved is not there: {found}");
+    ensure!(!has("after"), "what was not saved is there: {found}");
     lab.kubectl("create configmap anew -n default --from-literal=written=anew")?;
     lab.ksp(&["etcd", "status"])?.expect(0)?.says("3 of 3 voting members answer; 1 more may fail")?;
     lab.ksp(&["status"])?.expect(0)?;
