@@ -15,7 +15,10 @@ fn flannel_sends_packets_as_they_are() -> Result<()> {
     let next = lab.scenario.node("w2")?.address;
     let routes = lab.on("w1", "ip route show root 10.244.0.0/16")?;
     ensure!(routes.lines().any(|line| line.contains(&format!("via {next} dev eth0"))), "{routes}");
-    ensure!(lab.on("w1", "ls -d /sys/class/net/flannel.1 2>/dev/null || true")?.is_empty(), "there is a tunnel");
+    ensure!(
+        lab.on("w1", "ls -d /sys/class/net/flannel.1 2>/dev/null || true")?.is_empty(),
+        "there is a tunnel"
+    );
     ensure!(lab.on("w1", "nft list tables")?.contains("flannel"), "no rules by nftables");
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
 

@@ -81,15 +81,42 @@ pub fn join(cx: &Context, stage: &ControlPlane, joining: &Joining<'_>, cri_socke
             before = filled;
             continue;
         }
+        let begun = has_begun(node) && incomplete.iter().any(|it| it.id == node.id);
+        let forgotten = begun.then(|| forget(cx, first, node).after(&before));
         let join = plan
             .exec(node, ["kubeadm", "join", "--config=/dev/stdin"])
             .summary("join the control plane with kubeadm")
             .stdin_secret(&document)
             .creates(COMPLETE)
             .timeout(LONGEST)
-            .after(&before);
+            .after(forgotten.as_ref().unwrap_or(&before));
         mint.clone().only_for(&join);
+        if let Some(forgotten) = forgotten {
+            drop(forgotten.only_for(&join));
+        }
         before = plan.file(node, COMPLETE, "complete\n").mode(0o600);
     }
     Ok(before)
+}
+
+/// An earlier join was interrupted when the kubelet had its identity already.
+fn has_begun(node: &Node) -> bool {
+    node.facts().probe("kubelet-identity").is_some_and(|probe| probe.status == 0)
+}
+
+/// kubeadm takes a node that is Ready for another machine of the same name. The kubelet registers it again when the join restarts it.
+fn forget(cx: &Context, via: &Node, node: &Node) -> Op {
+    let delete = argv![
+        "kubectl",
+        "--kubeconfig=/etc/kubernetes/admin.conf",
+        "delete",
+        "node",
+        node.name.as_str(),
+        "--ignore-not-found",
+        "--timeout=60s",
+    ];
+    cx.plan()
+        .exec(via, delete)
+        .summary(format!("forget the interrupted join of {}", node.name))
+        .timeout(Duration::from_secs(90))
 }
