@@ -1,0 +1,197 @@
+//! CRI-O with conmon, crun or runc, crictl and the CNI plugins, from upstream releases.
+
+mod config;
+mod registries;
+mod releases;
+mod unit;
+
+use std::collections::BTreeMap;
+
+use ksp_sdk::prelude::*;
+
+/// Config of `ksp/cri-o`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct CriO {
+    /// Version of CRI-O, whose minor version must be that of Kubernetes; empty is the newest that goes with it.
+    pub version: String,
+    /// Version of the CNI plugins.
+    pub cni_plugins: String,
+    /// What starts containers.
+    pub runtime: OciRuntime,
+    /// The image that holds a pod's namespaces; kept from garbage collection.
+    pub sandbox_image: String,
+    /// Registries that are searched for an image whose name has none.
+    pub search_registries: Vec<String>,
+    /// Open files that CRI-O, and so every container, may have.
+    pub open_files: u32,
+    /// Proxy for pulling images.
+    pub proxy: Proxy,
+    /// Anything else of CRI-O's configuration file, laid over what this plugin writes.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What starts containers. CRI-O's release brings both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OciRuntime {
+    /// CRI-O's own choice: small and fast.
+    #[default]
+    Crun,
+    /// What containerd uses.
+    Runc,
+}
+
+impl OciRuntime {
+    /// The program's name, which is also that of the handler.
+    fn program(self) -> &'static str {
+        match self {
+            Self::Crun => "crun",
+            Self::Runc => "runc",
+        }
+    }
+}
+
+/// Proxy for pulling images.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct Proxy {
+    /// For plain addresses.
+    pub http: String,
+    /// For TLS addresses.
+    pub https: String,
+    /// What is reached without it. Networks and domains rather than nodes: a change restarts CRI-O everywhere.
+    pub no_proxy: Vec<String>,
+}
+
+impl Default for CriO {
+    fn default() -> Self {
+        Self {
+            version: String::new(),
+            cni_plugins: "1.9.1".into(),
+            runtime: OciRuntime::default(),
+            sandbox_image: "registry.k8s.io/pause:3.10.2".into(),
+            search_registries: vec!["docker.io".into()],
+            open_files: 1_048_576,
+            proxy: Proxy::default(),
+            settings: serde_json::Map::new(),
+        }
+    }
+}
+
+const SOCKET: &str = "unix:///var/run/crio/crio.sock";
+
+/// Bridges that CRI-O's packages and releases bring: by its name each would be chosen before the cluster's network.
+const BRIDGES: &[&str] = &[
+    "100-crio-bridge.conf",
+    "100-crio-bridge.conflist",
+    "10-crio-bridge.conf",
+    "10-crio-bridge.conflist",
+    "11-crio-ipv4-bridge.conf",
+    "11-crio-ipv4-bridge.conflist",
+];
+
+impl Stage for CriO {
+    fn validate(&self, cx: &Context) -> Vec<Finding> {
+        let spec = match cx.spec() {
+            Ok(spec) => spec,
+            Err(error) => return vec![Finding::error("", error.message())],
+        };
+        let mut findings = registries::check(&spec.mirrors.images);
+        findings.extend(releases::choose(&self.version, &spec.kubernetes).err());
+        findings
+    }
+
+    fn plan(&self, cx: &Context) -> Result<()> {
+        let spec = cx.spec()?;
+        let nodes = cx.nodes("*")?.filter(|node| node.is(Role::ControlPlane) || node.is(Role::Worker));
+        let plan = cx.plan();
+        let version = releases::choose(&self.version, &spec.kubernetes)
+            .map_err(|finding| Error::invalid("cri-o.version", finding.message()))?;
+        refuse_another_runtime(cx, &nodes);
+
+        let runtime = format!("cri-o/bin/{}", self.runtime.program());
+        let members = ["cri-o/bin/conmon", "cri-o/bin/crictl", "cri-o/bin/crio", "cri-o/bin/pinns", &runtime];
+        let binaries = plan.unpack(&nodes, "/usr/local", &cx.release("cri-o", &version)?, 1, &members);
+        for bridge in BRIDGES {
+            plan.absent(&nodes, format!("/etc/cni/net.d/{bridge}"));
+        }
+
+        // Read again by CRI-O when it changes: no restart.
+        plan.file(&nodes, registries::PATH, registries::render(self, &spec.mirrors.images)?);
+        plan.file(
+            &nodes,
+            "/etc/crictl.yaml",
+            format!("runtime-endpoint: {SOCKET}\nimage-endpoint: {SOCKET}\ntimeout: 10\n"),
+        );
+        // CRI-O would make these itself, and nobody would take them away with it.
+        plan.directory(&nodes, "/etc/crio");
+        plan.directory(&nodes, "/etc/crio/auth").mode(0o700);
+        plan.directory(&nodes, "/etc/crio/policies");
+        // Read at each pull.
+        plan.file(&nodes, config::POLICY_PATH, config::policy());
+        let config = plan.file(&nodes, config::PATH, config::render(self)?);
+        let unit = plan.file(&nodes, "/etc/systemd/system/crio.service", unit::crio(self.open_files));
+        let proxy = unit::proxy(&self.proxy);
+        let proxy = (!proxy.is_empty()).then(|| {
+            plan.file(&nodes, "/etc/systemd/system/crio.service.d/http-proxy.conf", proxy).mode(0o600)
+        });
+
+        let mut restart = plan
+            .restart(&nodes, "crio.service")
+            .on_change(&binaries)
+            .on_change(&config)
+            .on_change(&unit)
+            .disruptive("CRI-O is restarted; containers keep running");
+        if let Some(proxy) = &proxy {
+            restart = restart.on_change(proxy);
+        }
+        drop(restart);
+        // Images are pulled while the rest of this stage goes on.
+        plan.service(&nodes, "crio.service").provides("runtime");
+
+        plan.unpack(&nodes, "/opt/cni/bin", &cx.release("cni-plugins", &self.cni_plugins)?, 0, &[]);
+        plan.image(&nodes, &self.sandbox_image);
+
+        cx.publish("cri-socket", SOCKET)
+    }
+}
+
+/// A node that runs its pods with another runtime: its kubelet would go on with that one, and nobody would look after either.
+fn refuse_another_runtime(cx: &Context, nodes: &Nodes) {
+    for (node, facts) in nodes.with_facts() {
+        let Some(probe) = facts.probe("kubelet-runtime").filter(|probe| probe.status == 0) else { continue };
+        let Some(other) = another(&probe.stdout) else { continue };
+        cx.plan().finding(
+            Some(node),
+            Severity::Error,
+            "cri-o.another-runtime",
+            format!("the kubelet uses {other}: the runtime of a node with pods cannot be changed"),
+            Some("take the node out with `ksp reset --node` while the manifest still names its runtime, then change it"),
+        );
+    }
+}
+
+/// The first socket that is not CRI-O's; `/var/run` is `/run`.
+fn another(sockets: &str) -> Option<&str> {
+    let plain = |socket: &str| socket.trim().replace("/var/run/", "/run/");
+    sockets.lines().map(str::trim).find(|socket| !socket.is_empty() && plain(socket) != plain(SOCKET))
+}
+
+ksp_sdk::register!(CriO);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cri_o_is_known_by_both_of_its_names() {
+        assert_eq!(another("unix:///run/crio/crio.sock\nunix:///var/run/crio/crio.sock\n"), None);
+        assert_eq!(
+            another("unix:///run/containerd/containerd.sock\n"),
+            Some("unix:///run/containerd/containerd.sock")
+        );
+        assert_eq!(another(""), None);
+    }
+}
