@@ -8,4 +8,5 @@ mod members;
 mod networks;
 mod recovery;
 mod refused;
+mod runtimes;
 mod support;

@@ -41,10 +41,9 @@ fn choose(all: Vec<Component>, wanted: Wanted) -> Result<Vec<Component>> {
         bail!("there is no component `{unknown}`; there are: {}", names.join(", "));
     }
     let mut names: Vec<String> = named.to_vec();
-    // An image may carry another component's binary.
+    // An image or an archive may carry another component's binary.
     for component in all.iter().filter(|component| named.contains(&component.name)) {
-        let files = component.images.iter().flat_map(|image| image.files.values());
-        names.extend(files.filter_map(|file| file.split_once('/')).map(|(owner, _)| owner.to_owned()));
+        names.extend(component.others().map(str::to_owned));
     }
     Ok(all.into_iter().filter(|c| (ordinary && !c.optional) || names.contains(&c.name)).collect())
 }

@@ -35,6 +35,9 @@ pub struct Component {
     /// Binary → C source in the folder, built statically.
     #[serde(default)]
     pub c: BTreeMap<String, String>,
+    /// Binary → C sources of a Go module that the folder's `go.mod` names, built statically.
+    #[serde(default)]
+    pub module_c: BTreeMap<String, ModuleSources>,
     /// Binary → file of a Debian package.
     #[serde(default)]
     pub copy: BTreeMap<String, PathBuf>,
@@ -64,6 +67,16 @@ pub struct Go {
     pub rename: BTreeMap<String, String>,
 }
 
+/// C sources that a Go module carries.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleSources {
+    /// The module.
+    pub module: String,
+    /// Files in it.
+    pub sources: Vec<String>,
+}
+
 /// One published file: a bare binary or an archive of some.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,7 +96,7 @@ pub struct ReleaseFile {
 pub struct Member {
     /// Its path in the archive.
     pub member: String,
-    /// The binary it is.
+    /// The binary it is, or `component/binary`.
     pub binary: String,
 }
 
@@ -162,13 +175,9 @@ impl Component {
         component.name = name.to_owned();
         component.folder = folder.to_path_buf();
         component.fill_in();
-        let shipped = component
-            .files
-            .iter()
-            .flat_map(|file| file.binary.iter().chain(file.archive.iter().map(|m| &m.binary)));
-        let imaged =
-            component.images.iter().flat_map(|image| image.files.values()).filter(|file| !file.contains('/'));
-        if let Some(unknown) = shipped.chain(imaged).find(|binary| !component.binaries.contains(binary)) {
+        let bare = component.files.iter().filter_map(|file| file.binary.as_ref());
+        let named = bare.chain(component.packed()).filter(|binary| !binary.contains('/'));
+        if let Some(unknown) = named.into_iter().find(|binary| !component.binaries.contains(binary)) {
             bail!("`{unknown}` is not among its binaries");
         }
         if let Some(file) =
@@ -190,6 +199,17 @@ impl Component {
         }
     }
 
+    /// What its archives and images pack: its own binaries, or `component/binary`.
+    fn packed(&self) -> impl Iterator<Item = &String> {
+        let members = self.files.iter().flat_map(|file| &file.archive).map(|member| &member.binary);
+        members.chain(self.images.iter().flat_map(|image| image.files.values()))
+    }
+
+    /// The other components whose binaries it packs.
+    pub fn others(&self) -> impl Iterator<Item = &str> {
+        self.packed().filter_map(|binary| binary.split_once('/')).map(|(owner, _)| owner)
+    }
+
     /// Name and version: the folder in the cache.
     pub fn key(&self) -> String {
         format!("{}-{}", self.name, self.version)
@@ -198,7 +218,10 @@ impl Component {
     /// Changes when the binaries would: the build's settings and every file of the folder but `component.toml`,
     /// which also says what is made of the binaries.
     pub fn recipe(&self) -> Result<String> {
-        let settings = format!("{} {:?} {:?} {:?}\n", self.key(), self.go, self.c, self.copy);
+        let mut settings = format!("{} {:?} {:?} {:?}\n", self.key(), self.go, self.c, self.copy);
+        if !self.module_c.is_empty() {
+            settings += &format!("{:?}\n", self.module_c);
+        }
         Ok(digest::of_bytes(settings + &digest::of_folder(&self.folder, &["component.toml"])?))
     }
 
@@ -234,12 +257,10 @@ mod tests {
     fn every_component_reads_and_their_references_hold() {
         let all = Component::all().unwrap();
         assert!(all.len() >= 12, "{}", all.len());
-        for (component, image) in all.iter().flat_map(|c| c.images.iter().map(move |image| (c, image))) {
-            for file in image.files.values() {
-                let (owner, binary) = file.split_once('/').unwrap_or((&component.name, file));
-                let owner = all.iter().find(|c| c.name == owner).unwrap();
-                assert!(owner.binaries.iter().any(|b| b == binary), "{}: {file}", image.reference);
-            }
+        for (component, file) in all.iter().flat_map(|c| c.packed().map(move |file| (c, file))) {
+            let (owner, binary) = file.split_once('/').unwrap_or((&component.name, file));
+            let owner = all.iter().find(|c| c.name == owner).unwrap();
+            assert!(owner.binaries.iter().any(|b| b == binary), "{}: {file}", component.name);
         }
     }
 

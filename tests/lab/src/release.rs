@@ -1,7 +1,7 @@
 //! Release files in upstream's shapes, in a tree that mimics upstream's addresses:
 //! `files/<host>/<path>`, and `files/SHA256SUMS`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,11 @@ pub fn ensure(components: &[Component]) -> Result<()> {
         for file in &component.files {
             let address = address(&file.url);
             let path = tree.join(address);
-            let key = digest::of_bytes(format!("{} {file:?}", component.recipe()?));
+            let mut recipe = format!("{} {file:?}", component.recipe()?);
+            for other in BTreeSet::from_iter(component.others()) {
+                recipe += &Component::load(other)?.recipe()?;
+            }
+            let key = digest::of_bytes(recipe);
             if sums.contains_key(address) && keys.get(address) == Some(&key) && path.is_file() {
                 present += 1;
                 continue;
@@ -67,12 +71,20 @@ fn make(component: &Component, file: &ReleaseFile, path: &Path) -> Result<()> {
         let zip = GzBuilder::new().write(temporary.as_file(), Compression::default());
         let mut archive = tar::Builder::new(zip);
         for member in &file.archive {
-            append(&mut archive, &member.member, &component.binary(&member.binary)?)?;
+            append(&mut archive, &member.member, &binary_of(component, &member.binary)?)?;
         }
         archive.into_inner()?.finish()?;
     }
     temporary.persist(path)?;
     Ok(())
+}
+
+/// A binary of the component, or of another one by `component/binary`.
+fn binary_of(component: &Component, name: &str) -> Result<PathBuf> {
+    match name.split_once('/') {
+        Some((owner, binary)) => Component::load(owner)?.binary(binary),
+        None => component.binary(name),
+    }
 }
 
 /// Adds an executable with nothing in its header that differs between two builds.

@@ -1,5 +1,5 @@
 //! Small Debian systems made by mmdebstrap: the nodes', the mirror's and the images' base layers.
-//! One folder each under `tests/lab/rootfs/`; cached under the digest of that folder.
+//! One folder each under `tests/lab/rootfs/`; cached under the digest of that folder and of those it is based on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,44 @@ use crate::{digest, lock, paths, tell};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Recipe {
+    /// Another recipe, which this one adds to.
+    base: Option<String>,
+    #[serde(default)]
     suite: String,
+    #[serde(default)]
     variant: String,
     packages: Vec<String>,
     /// Shell lines run with the tree as `$1`.
     #[serde(default)]
     customize: Vec<String>,
+    /// Folders that are copied over the tree, in this order.
+    #[serde(skip)]
+    files: Vec<PathBuf>,
+}
+
+impl Recipe {
+    /// With everything of its base.
+    fn read(name: &str) -> Result<Self> {
+        let own = Self::own(name)?;
+        let Some(base) = &own.base else { return Ok(own) };
+        let mut whole = Self::read(base)?;
+        whole.packages.extend(own.packages);
+        whole.customize.extend(own.customize);
+        whole.files.extend(own.files);
+        Ok(whole)
+    }
+
+    fn own(name: &str) -> Result<Self> {
+        let path = folder(name).join("rootfs.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut recipe: Self = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        recipe.files = vec![folder(name).join("files")];
+        Ok(recipe)
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    paths::lab().join("rootfs").join(name)
 }
 
 /// A system that exists in the cache.
@@ -43,8 +75,11 @@ pub fn archive(name: &str) -> Result<Rootfs> {
 
 /// Name and digest of a recipe, without making it.
 pub fn key(name: &str) -> Result<String> {
-    let folder = paths::lab().join("rootfs").join(name);
-    Ok(format!("{name}-{}", &digest::of_folder(&folder, &[])?[..16]))
+    let mut digest = digest::of_folder(&folder(name), &[])?;
+    if let Some(base) = Recipe::own(name)?.base {
+        digest = digest::of_bytes(format!("{digest} {}", key(&base)?));
+    }
+    Ok(format!("{name}-{}", &digest[..16]))
 }
 
 fn ensure(name: &str, extension: &str) -> Result<Rootfs> {
@@ -60,9 +95,7 @@ fn ensure(name: &str, extension: &str) -> Result<Rootfs> {
 }
 
 fn make(name: &str, path: &Path, extension: &str) -> Result<()> {
-    let folder = paths::lab().join("rootfs").join(name);
-    let recipe: Recipe = toml::from_str(&fs::read_to_string(folder.join("rootfs.toml"))?)
-        .with_context(|| format!("{}/rootfs.toml", folder.display()))?;
+    let recipe = Recipe::read(name)?;
     let parent = path.parent().context("the cache has no parent folder")?;
     let temporary = tempfile::Builder::new().prefix(".making-").tempdir_in(parent)?;
     let output = temporary.path().join(format!("rootfs{extension}"));
@@ -70,8 +103,7 @@ fn make(name: &str, path: &Path, extension: &str) -> Result<()> {
         .args(["-n", "10", "mmdebstrap", "--mode=root"])
         .arg(format!("--variant={}", recipe.variant))
         .arg(format!("--include={}", recipe.packages.join(",")));
-    let files = folder.join("files");
-    if files.is_dir() {
+    for files in recipe.files.iter().filter(|files| files.is_dir()) {
         mmdebstrap = mmdebstrap.arg(format!("--customize-hook=cp -rT '{}' \"$1\"", files.display()));
     }
     for line in &recipe.customize {
@@ -95,7 +127,7 @@ mod tests {
         for entry in fs::read_dir(paths::lab().join("rootfs")).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            toml::from_str::<Recipe>(&fs::read_to_string(path.join("rootfs.toml")).unwrap()).unwrap();
+            assert!(!Recipe::read(name).unwrap().suite.is_empty(), "{name}");
             assert_eq!(key(name).unwrap(), key(name).unwrap());
         }
     }

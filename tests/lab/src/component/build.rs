@@ -1,7 +1,7 @@
 //! Building a component into the cache: a temporary folder, renamed when all its binaries are there.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -42,11 +42,12 @@ fn build(component: &Component, recipe: &str, done: &Path) -> Result<()> {
         go_tools(component, go, temporary.path())?;
     }
     for (binary, source) in &component.c {
-        run("gcc")
-            .args(["-Os", "-Wall", "-Wextra", "-static", "-s", "-o"])
-            .arg(temporary.path().join(binary))
-            .arg(component.folder().join(source))
-            .output()?;
+        compile(&[component.folder().join(source)], &temporary.path().join(binary))?;
+    }
+    for (binary, from) in &component.module_c {
+        let module = go_module(component, &from.module)?;
+        let sources: Vec<PathBuf> = from.sources.iter().map(|source| module.join(source)).collect();
+        compile(&sources, &temporary.path().join(binary))?;
     }
     for (binary, source) in &component.copy {
         fs::copy(source, temporary.path().join(binary))
@@ -65,6 +66,32 @@ fn build(component: &Component, recipe: &str, done: &Path) -> Result<()> {
     let temporary = temporary.keep();
     fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     fs::rename(&temporary, done).context("cannot finish the build")
+}
+
+fn compile(sources: &[PathBuf], into: &Path) -> Result<()> {
+    run("gcc")
+        .args(["-Os", "-Wall", "-Wextra", "-static", "-s", "-o"])
+        .arg(into)
+        .args(sources)
+        .output()
+        .map(drop)
+}
+
+/// Where the sources of a module are, which the folder's `go.mod` names.
+fn go_module(component: &Component, module: &str) -> Result<PathBuf> {
+    run("go")
+        .args(["mod", "download", module])
+        .dir(component.folder())
+        .env("GOWORK", "off")
+        .deadline(600)
+        .output()?;
+    let folder = run("go")
+        .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module])
+        .dir(component.folder())
+        .env("GOFLAGS", "")
+        .env("GOWORK", "off")
+        .output()?;
+    Ok(PathBuf::from(folder.trim()))
 }
 
 fn go_tools(component: &Component, go: &Go, into: &Path) -> Result<()> {
