@@ -21,6 +21,7 @@ mod tests;
 mod tree;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -34,7 +35,7 @@ use self::schema::ManifestFile;
 pub use self::selector::select;
 use self::source::Source;
 use crate::diagnostic::{Diagnostic, Span};
-use crate::node::Node;
+use crate::node::{Node, NodeId};
 use crate::redact::Secret;
 
 /// The Kubernetes version of a new manifest.
@@ -280,6 +281,8 @@ pub struct StageEntry {
     pub plugin: String,
     /// Accepted versions.
     pub version: semver::VersionReq,
+    /// The nodes it is for, when it is not for all.
+    pub nodes: Option<BTreeSet<NodeId>>,
     /// The stage's config, as written.
     pub config: Value,
     /// Capabilities granted beyond what first-party plugins get by themselves.

@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod graph;
+pub mod outputs;
 pub mod pending;
 pub mod probe;
 #[cfg(test)]
@@ -58,6 +59,8 @@ pub struct StagePlan {
     pub plugin: PluginId,
     /// What the plugin says of itself: slots decide the order.
     pub metadata: Arc<Metadata>,
+    /// The nodes it is for, when it is not for all.
+    pub nodes: Option<BTreeSet<NodeId>>,
     /// What it recorded.
     pub ops: Vec<Recorded>,
     /// What it published for later stages and for the host.

@@ -30,6 +30,7 @@ use crate::manifest::Manifest;
 use crate::node::NodeId;
 use crate::pki::Pki;
 use crate::plan::StageDraft;
+use crate::plan::outputs::Outputs;
 use crate::plugin::cache::Cache;
 pub use crate::plugin::error::PluginError;
 use crate::plugin::resolve::ResolvedStage;
@@ -38,9 +39,6 @@ use crate::secrets::Secrets;
 use crate::transport::Session;
 use bindings::PluginPre;
 use state::{Phase, State};
-
-/// What the stages published: by slot, then by key.
-pub type Outputs = Arc<BTreeMap<String, BTreeMap<String, String>>>;
 
 /// What a call may look at. Cheap to clone.
 #[derive(Clone)]

@@ -88,9 +88,15 @@ impl Context {
         node.facts()
     }
 
-    /// What the stage that provides `slot` published under `key`.
+    /// What the stage that provides `slot` published under `key`. None also when the slot is provided by different stages on
+    /// different nodes that do not say the same: ask for each node then.
     pub fn output(&self, slot: &str, key: &str) -> Option<String> {
         cluster::output(slot, key)
+    }
+
+    /// What the stage that provides `slot` on a node published under `key`.
+    pub fn output_on(&self, node: &Node, slot: &str, key: &str) -> Option<String> {
+        cluster::output_on(node.id, slot, key)
     }
 
     /// Leaves a value for later stages and for the host.

@@ -45,7 +45,7 @@ pub struct StageBoard {
 /// Everything that is waited for.
 pub struct Schedule {
     stages: Vec<StageBoard>,
-    slots: BTreeMap<String, (usize, Scope)>,
+    slots: BTreeMap<String, Vec<(usize, Scope)>>,
 }
 
 /// Runs all tasks to their end.
@@ -85,11 +85,18 @@ impl Schedule {
         let seen: Vec<graph::Stage<'_>> = plan
             .stages
             .iter()
-            .map(|stage| graph::Stage { name: &stage.name, metadata: &stage.metadata })
+            .map(|stage| graph::Stage {
+                name: &stage.name,
+                metadata: &stage.metadata,
+                nodes: stage.nodes.as_ref(),
+            })
             .collect();
+        let scopes = |providers: Vec<graph::Provider<'_>>| {
+            providers.iter().map(|provider| (provider.stage, provider.slot.scope)).collect()
+        };
         let slots = graph::providers(&seen)
             .into_iter()
-            .map(|(slot, provider)| (slot.to_owned(), (provider.stage, provider.slot.scope)))
+            .map(|(slot, providers)| (slot.to_owned(), scopes(providers)))
             .collect();
         let stages = plan.stages.iter().enumerate().map(|(at, stage)| StageBoard::new(at, stage)).collect();
         Self { stages, slots }
@@ -112,10 +119,10 @@ impl Schedule {
         visited: &mut BTreeSet<usize>,
     ) {
         let metadata = &plan.stages[stage].metadata;
-        for slot in metadata.requires.iter().chain(&metadata.wants) {
-            let Some((provider, scope)) = self.slots.get(slot).copied().filter(|(at, _)| *at != stage) else {
-                continue;
-            };
+        let slots = metadata.requires.iter().chain(&metadata.wants);
+        let providers = slots
+            .flat_map(|slot| self.slots.get(slot).into_iter().flatten().map(move |found| (slot, *found)));
+        for (slot, (provider, scope)) in providers.filter(|(_, (at, _))| *at != stage) {
             // What happens once for the cluster has no node of its own: a slot of nodes is there when it is on all of them.
             let everywhere = scope == Scope::Cluster || venue == Venue::Cluster;
             if prepare && everywhere {

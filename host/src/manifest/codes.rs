@@ -85,6 +85,7 @@ codes! {
     BAD_STAGE_NAME = "bad-stage-name", "a stage's name is not lower-case letters, digits and `-`";
     DUPLICATE_STAGE = "duplicate-stage", "two stages have the same name";
     BAD_REQUIREMENT = "bad-requirement", "not a version requirement such as ^0.1";
+    BAD_SELECTOR = "bad-selector", "what says which nodes a stage is for is not understood";
     BAD_GRANT = "bad-grant", "a grant that is empty or has control characters";
 
     BAD_MIRROR_URL = "bad-mirror-url", "not an http or https address";

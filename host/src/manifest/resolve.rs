@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::environment::{Environment, path};
 use super::schema::{ConnectionKind, ManifestFile, NodeSection, SecretSection, SshSection};
-use super::{Cluster, Manifest, Mirrors, StageEntry, rules, syntax};
+use super::{Cluster, Manifest, Mirrors, StageEntry, rules, select, syntax};
 use crate::manifest::source::Source;
 use crate::node::{Connection, Node, NodeId, SshTarget};
 use crate::redact::Secret;
@@ -50,6 +50,7 @@ pub fn resolve(file: ManifestFile, source: Source, origin: &Origin<'_>) -> Resul
         dns_domain: cluster.dns_domain.clone(),
     };
     let nodes = file.node.iter().enumerate().map(|(index, section)| node(index, section, &file.ssh, origin));
+    let nodes = nodes.collect::<Result<Vec<_>, String>>()?;
     let stages = file.stage.into_iter().map(|section| {
         let name =
             section.name.or_else(|| rules::default_name(&section.plugin)).ok_or("a stage has no name")?;
@@ -58,6 +59,10 @@ pub fn resolve(file: ManifestFile, source: Source, origin: &Origin<'_>) -> Resul
             name,
             plugin: section.plugin,
             version: version.map_err(|error| error.to_string())?,
+            nodes: match &section.nodes {
+                Some(selector) => Some(select(&nodes, selector)?.into_iter().collect()),
+                None => None,
+            },
             config: Value::Object(section.config),
             grants: section.grants,
         })
@@ -71,8 +76,8 @@ pub fn resolve(file: ManifestFile, source: Source, origin: &Origin<'_>) -> Resul
         path: origin.path.to_owned(),
         digest: origin.digest.clone(),
         cluster,
-        nodes: nodes.collect::<Result<_, String>>()?,
         stages: stages.collect::<Result<_, String>>()?,
+        nodes,
         mirrors: Mirrors {
             files: file.mirrors.files.map(|address| address.trim_end_matches('/').to_owned()),
             images: file.mirrors.images,

@@ -70,6 +70,7 @@ pub const ALL: &[Rule] = &[
     stages::names,
     stages::duplicates,
     stages::requirements,
+    stages::selectors,
     stages::grants,
     mirrors::files,
     mirrors::images,

@@ -159,6 +159,8 @@ pub struct StageSection {
     pub name: Option<String>,
     /// Accepted plugin versions; default: any.
     pub version: Option<String>,
+    /// The nodes it is for: `name=w1`, `label=disk:ssd`, `role=worker`, several with commas, `!` before one negates it; default: all.
+    pub nodes: Option<String>,
     /// The stage's config; each plugin's README lists its keys.
     #[serde(default)]
     pub config: serde_json::Map<String, serde_json::Value>,

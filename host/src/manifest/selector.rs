@@ -32,6 +32,14 @@ pub fn select(nodes: &[Node], selector: &str) -> Result<Vec<NodeId>, String> {
     Ok(matching.map(|node| node.id).collect())
 }
 
+/// Whether a selector can be understood.
+///
+/// # Errors
+/// Names the term that is not.
+pub fn check(selector: &str) -> Result<(), String> {
+    selector.split(',').try_for_each(|term| parse(term).map(drop))
+}
+
 fn parse(text: &str) -> Result<(bool, Term<'_>), String> {
     const FORMS: &str =
         "expected `*`, `role=…`, `label=…`, `label=key:value` or `name=…`, with `!` before it to negate";

@@ -85,6 +85,7 @@ fn summary(manifest: &Manifest) -> String {
             "stage {} = {} {} {} {:?}\n",
             stage.name, stage.plugin, stage.version, stage.config, stage.grants
         );
+        text += &stage.nodes.as_ref().map(|nodes| format!("  only on {nodes:?}\n")).unwrap_or_default();
     }
     text + &format!("mirrors {:?}\nsecrets {:?}\n", manifest.mirrors, manifest.secrets)
 }

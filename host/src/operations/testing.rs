@@ -63,6 +63,7 @@ pub fn stage(name: &str, said: &[Said<'_>]) -> StagePlan {
             digest: format!("sha256:{:064x}", 7),
         },
         metadata: Arc::new(metadata),
+        nodes: None,
         ops: Vec::new(),
         outputs: BTreeMap::new(),
         verdicts: BTreeMap::new(),

@@ -6,15 +6,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::diagnostic::Diagnostic;
-use crate::node::Node;
+use crate::node::{Node, NodeId};
 use crate::op::{OpId, Recorded, Venue};
 use crate::plan::graph::{self, Stage};
+pub use crate::plan::outputs::Outputs;
 use crate::plan::{Plan, StageDraft, StagePlan};
 use crate::plugin::PluginId;
 use crate::plugin::metadata::Metadata;
-
-/// What stages published, by slot and key.
-pub type Outputs = Arc<BTreeMap<String, BTreeMap<String, String>>>;
 
 /// What can plan a stage: a loaded plugin with everything it may see but the outputs.
 #[async_trait]
@@ -40,6 +38,8 @@ pub struct Candidate {
     pub plugin: PluginId,
     /// What the plugin says of itself.
     pub metadata: Arc<Metadata>,
+    /// The nodes it is for, when it is not for all.
+    pub nodes: Option<BTreeSet<NodeId>>,
     /// Asks the plugin.
     pub planner: Box<dyn Planner>,
 }
@@ -62,8 +62,10 @@ pub async fn build(
     nodes: &[Node],
     offers: impl Fn(&str) -> Vec<String>,
 ) -> Result<Built, Vec<Diagnostic>> {
-    let seen: Vec<Stage<'_>> =
-        stages.iter().map(|stage| Stage { name: &stage.name, metadata: &stage.metadata }).collect();
+    let seen: Vec<Stage<'_>> = stages
+        .iter()
+        .map(|stage| Stage { name: &stage.name, metadata: &stage.metadata, nodes: stage.nodes.as_ref() })
+        .collect();
     let order = graph::order(&seen, offers)?;
     let needs = graph::dependencies(&seen);
     let mut built = Built::default();
@@ -83,7 +85,7 @@ pub async fn build(
         match stage.planner.plan(&outputs).await {
             Ok(draft) => {
                 failures.extend(defects(stage, &draft, nodes));
-                publish(&mut outputs, stage, &draft);
+                outputs.add(&stage.metadata, stage.nodes.as_ref(), &draft.outputs);
                 accept(&mut built, stage, draft);
             }
             Err(finding) => {
@@ -111,16 +113,6 @@ async fn validate(stages: &[Candidate], findings: &mut Vec<Diagnostic>) -> Vec<D
     failures
 }
 
-fn publish(outputs: &mut Outputs, stage: &Candidate, draft: &StageDraft) {
-    if draft.outputs.is_empty() {
-        return;
-    }
-    let known = Arc::make_mut(outputs);
-    for slot in &stage.metadata.provides {
-        known.entry(slot.slot.clone()).or_default().extend(draft.outputs.clone());
-    }
-}
-
 fn accept(built: &mut Built, stage: &Candidate, draft: StageDraft) {
     let place = built.plan.stages.len();
     built.checks.extend(draft.checks.into_iter().map(|check| (place, check)));
@@ -129,6 +121,7 @@ fn accept(built: &mut Built, stage: &Candidate, draft: StageDraft) {
         name: stage.name.clone(),
         plugin: stage.plugin.clone(),
         metadata: Arc::clone(&stage.metadata),
+        nodes: stage.nodes.clone(),
         ops: draft.ops,
         outputs: draft.outputs,
         verdicts: BTreeMap::new(),
@@ -156,6 +149,9 @@ fn defects(stage: &Candidate, draft: &StageDraft, nodes: &[Node]) -> Vec<Diagnos
         }
         if op.nodes.iter().any(|node| !nodes.iter().any(|known| known.id == *node)) {
             findings.push(refuse(op, "names a node that does not exist".into()));
+        }
+        if stage.nodes.as_ref().is_some_and(|own| op.nodes.iter().any(|node| !own.contains(node))) {
+            findings.push(refuse(op, "names a node that the stage is not for".into()));
         }
         for slot in &modifiers.provides {
             if !stage.metadata.provides.iter().any(|own| own.slot == *slot) {
@@ -223,7 +219,7 @@ mod tests {
         }
         async fn plan(&self, outputs: &Outputs) -> Result<StageDraft, Diagnostic> {
             for slot in &self.wants {
-                assert!(outputs.contains_key(*slot), "outputs of {slot} are missing");
+                assert!(outputs.get(slot, "authority").is_some(), "outputs of {slot} are missing");
             }
             self.draft.clone()
         }
@@ -235,6 +231,7 @@ mod tests {
             name: name.to_owned(),
             plugin: stage.plugin,
             metadata: stage.metadata,
+            nodes: None,
             planner: Box::new(planner),
         }
     }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Diagnostic;
+use crate::node::NodeId;
 use crate::plugin::metadata::{Metadata, Slot};
+use crate::plugin::resolve::slots::apart;
 
 /// A stage as the graph sees it.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +14,8 @@ pub struct Stage<'a> {
     pub name: &'a str,
     /// Its plugin's slots.
     pub metadata: &'a Metadata,
+    /// The nodes it is for, when it is not for all.
+    pub nodes: Option<&'a BTreeSet<NodeId>>,
 }
 
 /// Who provides a slot.
@@ -23,12 +27,12 @@ pub struct Provider<'a> {
     pub slot: &'a Slot,
 }
 
-/// Who provides each slot; with a doubled slot the first one.
-pub fn providers<'a>(stages: &[Stage<'a>]) -> BTreeMap<&'a str, Provider<'a>> {
-    let mut found = BTreeMap::new();
+/// Who provides each slot: more than one only on different nodes.
+pub fn providers<'a>(stages: &[Stage<'a>]) -> BTreeMap<&'a str, Vec<Provider<'a>>> {
+    let mut found: BTreeMap<&str, Vec<Provider<'_>>> = BTreeMap::new();
     for (index, stage) in stages.iter().enumerate() {
         for slot in &stage.metadata.provides {
-            found.entry(slot.slot.as_str()).or_insert(Provider { stage: index, slot });
+            found.entry(slot.slot.as_str()).or_default().push(Provider { stage: index, slot });
         }
     }
     found
@@ -65,6 +69,7 @@ pub fn dependencies(stages: &[Stage<'_>]) -> Vec<BTreeSet<usize>> {
         let slots = stage.metadata.requires.iter().chain(&stage.metadata.wants);
         slots
             .filter_map(|slot| providers.get(slot.as_str()))
+            .flatten()
             .map(|found| found.stage)
             .filter(|at| *at != index)
             .collect()
@@ -73,15 +78,14 @@ pub fn dependencies(stages: &[Stage<'_>]) -> Vec<BTreeSet<usize>> {
 }
 
 fn doubled(stages: &[Stage<'_>]) -> Vec<Diagnostic> {
-    let mut by_slot: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for stage in stages {
-        for slot in &stage.metadata.provides {
-            by_slot.entry(&slot.slot).or_default().push(stage.name);
-        }
-    }
-    let several = by_slot.into_iter().filter(|(_, names)| names.len() > 1);
+    let together = |providers: &[Provider<'_>]| {
+        let nodes = |at: usize| stages[providers[at].stage].nodes;
+        (0..providers.len()).any(|one| (0..one).any(|other| !apart(nodes(one), nodes(other))))
+    };
+    let several = providers(stages).into_iter().filter(|(_, providers)| together(providers));
     several
-        .map(|(slot, names)| {
+        .map(|(slot, providers)| {
+            let names: Vec<&str> = providers.iter().map(|provider| stages[provider.stage].name).collect();
             let message = format!("slot `{slot}` is provided by {} stages: {}", names.len(), quoted(&names));
             Diagnostic::error("ksp::plan::doubled-slot", message)
                 .hint("keep one of them and remove the others")
@@ -138,7 +142,8 @@ mod tests {
     fn ordered(described: &[(&str, &str)]) -> Result<Vec<String>, Vec<String>> {
         let all: Vec<(String, Metadata)> =
             described.iter().map(|(name, slots)| ((*name).to_owned(), metadata(name, slots))).collect();
-        let stages: Vec<Stage<'_>> = all.iter().map(|(name, metadata)| Stage { name, metadata }).collect();
+        let stages: Vec<Stage<'_>> =
+            all.iter().map(|(name, metadata)| Stage { name, metadata, nodes: None }).collect();
         let offers =
             |slot: &str| if slot == "runtime" { vec!["ksp/containerd".to_owned()] } else { Vec::new() };
         match order(&stages, offers) {
@@ -181,6 +186,22 @@ mod tests {
             "ksp::plan::missing-slot: stage `two` needs slot `storage`, which no stage provides / add a stage whose plugin provides `storage`, or remove stage `two`",
         ]
         "#);
+    }
+
+    #[test]
+    fn a_slot_may_have_a_provider_on_each_node() {
+        let (one, other) = (metadata("one", "gives-node:runtime"), metadata("other", "gives-node:runtime"));
+        let user = metadata("user", "needs:runtime");
+        let (first, second) = (BTreeSet::from([NodeId(0), NodeId(1)]), BTreeSet::from([NodeId(2)]));
+        let chain = |nodes: [Option<&BTreeSet<NodeId>>; 2]| {
+            let stage = |name, metadata, nodes| Stage { name, metadata, nodes };
+            let stages =
+                [stage("user", &user, None), stage("one", &one, nodes[0]), stage("other", &other, nodes[1])];
+            order(&stages, |_| Vec::new()).map_err(|findings| findings[0].code.clone())
+        };
+        assert_eq!(chain([Some(&first), Some(&second)]), Ok(vec![1, 2, 0]));
+        assert_eq!(chain([Some(&first), Some(&first)]), Err("ksp::plan::doubled-slot".into()));
+        assert_eq!(chain([Some(&first), None]), Err("ksp::plan::doubled-slot".into()));
     }
 
     #[test]

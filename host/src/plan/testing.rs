@@ -51,6 +51,7 @@ pub fn stage(name: &str, slots: &str, ops: Vec<(Action, Vec<u32>, Modifiers)>) -
             digest: String::new(),
         },
         metadata: Arc::new(metadata(name, slots)),
+        nodes: None,
         ops: ops.into_iter().enumerate().map(number).collect(),
         outputs: std::collections::BTreeMap::default(),
         verdicts: std::collections::BTreeMap::default(),

@@ -6,6 +6,7 @@ pub mod slots;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
 use crate::manifest::{Manifest, StageEntry};
+use crate::node::NodeId;
 use crate::plugin::PluginId;
 use crate::plugin::capability::{Capability, Need};
 use crate::plugin::embedded;
@@ -44,6 +46,8 @@ pub struct ResolvedStage {
     pub assets: Assets,
     /// What it may do.
     pub grants: Grants,
+    /// The nodes it is for, when it is not for all.
+    pub nodes: Option<BTreeSet<NodeId>>,
     /// The stage's config, as written; it satisfies the plugin's schema.
     pub config: Value,
     /// First-party: embedded in this binary.
@@ -213,6 +217,7 @@ fn check(manifest: &Manifest, entry: &StageEntry, found: Found) -> (ResolvedStag
         component,
         assets,
         grants,
+        nodes: entry.nodes.clone(),
         config: entry.config.clone(),
         trusted: found.trusted,
     };

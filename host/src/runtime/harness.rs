@@ -15,9 +15,10 @@ use crate::facts::Facts;
 use crate::manifest::Manifest;
 use crate::node::NodeId;
 use crate::pki::Pki;
+use crate::plan::outputs::Outputs;
 use crate::plugin::resolve::{self, ResolvedStage};
 use crate::redact::Redactor;
-use crate::runtime::{LoadedStage, Outputs, PluginError, Runtime, StageInputs};
+use crate::runtime::{LoadedStage, PluginError, Runtime, StageInputs};
 use crate::secrets::Secrets;
 use crate::state::ClusterState;
 
@@ -120,13 +121,13 @@ impl Bench {
 fn inputs(manifest: Manifest, facts: &str) -> StageInputs {
     let facts: BTreeMap<String, Value> =
         serde_json::from_str(facts).unwrap_or_else(|error| panic!("the facts of the test: {error}"));
-    let outputs: Outputs = match facts.get("outputs") {
-        Some(outputs) => Arc::new(
-            serde_json::from_value(outputs.clone())
-                .unwrap_or_else(|error| panic!("the outputs of the test: {error}")),
-        ),
-        None => Outputs::default(),
+    let published: BTreeMap<String, BTreeMap<String, String>> = match facts.get("outputs") {
+        Some(outputs) => serde_json::from_value(outputs.clone())
+            .unwrap_or_else(|error| panic!("the outputs of the test: {error}")),
+        None => BTreeMap::new(),
     };
+    let mut outputs = Outputs::default();
+    published.iter().for_each(|(slot, values)| outputs.add_to(slot, None, values));
     let resolved = |entry| resolve::resolve_alone(&manifest, entry).ok();
     let plugins: Vec<String> =
         manifest.stages.iter().filter_map(resolved).map(|stage| stage.metadata.name.clone()).collect();

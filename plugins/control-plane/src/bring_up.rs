@@ -18,10 +18,9 @@ pub fn initialise(
     stage: &ControlPlane,
     external: Option<&ExternalEtcd>,
     first: &Node,
-    cri_socket: &str,
 ) -> Result<Op> {
     let token = Token::ephemeral(cx, "init")?;
-    let documents = config::init(stage, &cx.spec()?, external, first, cri_socket);
+    let documents = config::init(stage, &cx.spec()?, external, first, &kubeadm::cri_socket(cx, first)?);
     let plan = cx.plan();
     let init = plan
         .exec(
@@ -59,7 +58,7 @@ pub struct Joining<'a> {
 }
 
 /// Joins one after the other; the op after which all are there.
-pub fn join(cx: &Context, stage: &ControlPlane, joining: &Joining<'_>, cri_socket: &str) -> Result<Op> {
+pub fn join(cx: &Context, stage: &ControlPlane, joining: &Joining<'_>) -> Result<Op> {
     let Joining { first, others, incomplete, refill, after } = joining;
     let plan = cx.plan();
     let token = Token::ephemeral(cx, "join")?;
@@ -74,7 +73,7 @@ pub fn join(cx: &Context, stage: &ControlPlane, joining: &Joining<'_>, cri_socke
     }
     let mut before = mint.clone();
     for node in *others {
-        let document = token.put_into(cx, &config::join(stage, node, cri_socket))?;
+        let document = token.put_into(cx, &config::join(stage, node, &kubeadm::cri_socket(cx, node)?))?;
         if refill.iter().any(|lost| lost.id == node.id) {
             let filled = etcd::refill(cx, node, &document, &before)?;
             mint.clone().only_for(&filled);

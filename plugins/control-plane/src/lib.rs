@@ -83,12 +83,6 @@ impl Stage for ControlPlane {
 
     fn plan(&self, cx: &Context) -> Result<()> {
         let nodes = cx.nodes("role=control-plane")?;
-        let cri_socket = cx.output("runtime", "cri-socket").ok_or_else(|| {
-            Error::unsupported(
-                "control-plane.no-cri-socket",
-                "the stage that provides `runtime` does not publish `cri-socket`",
-            )
-        })?;
         let external = ExternalEtcd::read(cx)?;
         let external = external.as_ref();
         let membership = match external {
@@ -120,15 +114,15 @@ impl Stage for ControlPlane {
             etcd::prepare(cx, &incomplete)?;
         }
         let settled = membership::settle(cx, &layout, first, &membership.changes);
-        let told = settings::keep(cx, self, external, &nodes, &living, first, &cri_socket)?;
-        let init = bring_up::initialise(cx, self, external, first, &cri_socket)?;
+        let told = settings::keep(cx, self, external, &nodes, &living, first)?;
+        let init = bring_up::initialise(cx, self, external, first)?;
         let members = if others.is_empty() {
             init
         } else {
             let after: Vec<Op> = [Some(init), settled, told].into_iter().flatten().collect();
             let joining =
                 Joining { first, others: &others, incomplete: &incomplete, refill: &refill, after: &after };
-            bring_up::join(cx, self, &joining, &cri_socket)?
+            bring_up::join(cx, self, &joining)?
         };
         cx.plan().service(&nodes, "kubelet.service");
         for node in &nodes {

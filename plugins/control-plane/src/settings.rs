@@ -1,7 +1,7 @@
 //! The settings of control planes that live: kept beside kubeadm as files, and rolled out when they change. One control plane at a
 //! time; within one, etcd before the API server, each healthy before the next.
 
-use ksp_sdk::kubeadm::API_PORT;
+use ksp_sdk::kubeadm::{self, API_PORT};
 use ksp_sdk::prelude::*;
 
 use crate::external_etcd::ExternalEtcd;
@@ -27,18 +27,18 @@ pub fn keep(
     nodes: &Nodes,
     living: &Nodes,
     first: &Node,
-    cri_socket: &str,
 ) -> Result<Option<Op>> {
     let plan = cx.plan();
     let spec = cx.spec()?;
     let mut told = None;
     for node in nodes {
+        let cri_socket = kubeadm::cri_socket(cx, node)?;
         let cluster = plan
-            .file(node, CLUSTER, config::cluster_file(stage, &spec, external, node, cri_socket))
+            .file(node, CLUSTER, config::cluster_file(stage, &spec, external, node, &cri_socket))
             .mode(0o600);
         let etcd = external
             .is_none()
-            .then(|| plan.file(node, ETCD, config::etcd_file(stage, &spec, node, cri_socket)).mode(0o600));
+            .then(|| plan.file(node, ETCD, config::etcd_file(stage, &spec, node, &cri_socket)).mode(0o600));
         let names = plan.file(node, NAMES, config::names(stage, &spec).join("\n") + "\n").mode(0o600);
         if !living.iter().any(|it| it.id == node.id) {
             continue;

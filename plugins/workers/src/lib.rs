@@ -16,7 +16,6 @@ const JOINED: &str = "/etc/kubernetes/kubelet.conf";
 
 /// What the stages before this one have published.
 struct Upstream {
-    cri_socket: String,
     /// The certificate of the API server's authority.
     authority: String,
     /// A control plane that can mint tokens.
@@ -33,22 +32,19 @@ impl Upstream {
                 )
             })
         };
-        Ok(Self {
-            cri_socket: output("runtime", "cri-socket")?,
-            authority: output("api", "authority-certificate")?,
-            first: output("api", "first")?,
-        })
+        Ok(Self { authority: output("api", "authority-certificate")?, first: output("api", "first")? })
     }
 }
 
 impl Workers {
-    fn join_document(&self, node: &Node, upstream: &Upstream) -> String {
-        kubeadm::documents(&[json!({
+    fn join_document(&self, cx: &Context, node: &Node) -> Result<String> {
+        let socket = kubeadm::cri_socket(cx, node)?;
+        Ok(kubeadm::documents(&[json!({
             "apiVersion": kubeadm::API_VERSION,
             "kind": "JoinConfiguration",
             "discovery": kubeadm::discovery(),
-            "nodeRegistration": kubeadm::registration(node, &upstream.cri_socket, &self.ignore_preflight_errors),
-        })])
+            "nodeRegistration": kubeadm::registration(node, &socket, &self.ignore_preflight_errors),
+        })]))
     }
 }
 
@@ -92,7 +88,7 @@ impl Stage for Workers {
             let join = plan
                 .exec(node, ["kubeadm", "join", "--config=/dev/stdin"])
                 .summary("join the cluster with kubeadm")
-                .stdin_secret(&token.put_into(cx, &self.join_document(node, &upstream))?)
+                .stdin_secret(&token.put_into(cx, &self.join_document(cx, node)?)?)
                 .creates(JOINED)
                 .timeout(Duration::from_secs(300))
                 .after(&mint)

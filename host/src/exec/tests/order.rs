@@ -32,6 +32,23 @@ async fn workers_prepare_while_the_control_plane_comes_up() {
 }
 
 #[tokio::test]
+async fn each_node_waits_for_the_stage_that_provides_a_slot_there() {
+    let mut cluster = Cluster::new(1, 2);
+    let quick = vec![cluster.op("quick", &[0, 1], 1)];
+    let slow = vec![cluster.op("slow", &[2], 20)];
+    let join = vec![cluster.op("join", &[0, 1, 2], 1)];
+    cluster.stage("one", "gives-node:runtime", quick).stage("other", "gives-node:runtime", slow).stage(
+        "workers",
+        "needs:runtime",
+        join,
+    );
+    assert!(cluster.run().await.is_success());
+    let log = &cluster.log;
+    assert!(log.follows(("quick", 0), ("join", 0)) && log.follows(("quick", 1), ("join", 1)));
+    assert!(log.follows(("slow", 2), ("join", 2)) && log.follows(("join", 1), ("join", 2)));
+}
+
+#[tokio::test]
 async fn an_op_can_provide_a_slot_before_its_stage_ends() {
     let mut cluster = Cluster::new(3, 1);
     let init = with(cluster.op("init", &[0], 2), |it| it.provides = vec!["api".into()]);

@@ -6,7 +6,7 @@ use semver::VersionReq;
 
 use crate::diagnostic::Diagnostic;
 use crate::manifest::check::Check;
-use crate::manifest::{codes, syntax};
+use crate::manifest::{codes, selector, syntax};
 
 /// The stage's name when none is given: the last part of the plugin's name, without tag, digest and extension.
 pub fn default_name(plugin: &str) -> Option<String> {
@@ -122,6 +122,16 @@ pub fn names(check: &mut Check<'_>) {
             }
             None => {}
         }
+    }
+}
+
+/// Stages may be for some nodes only.
+pub fn selectors(check: &mut Check<'_>) {
+    for (pointer, stage) in check.stages() {
+        let Some(Err(wrong)) = stage.nodes.as_deref().map(selector::check) else { continue };
+        let finding = Diagnostic::error(codes::BAD_SELECTOR, wrong)
+            .hint("such as `label=runtime:cri-o`, `name=w1` or `role=worker,!name=w1`");
+        check.report(&format!("{pointer}/nodes"), finding);
     }
 }
 

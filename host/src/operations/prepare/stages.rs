@@ -117,6 +117,7 @@ impl Loaded {
                 name: resolved.name.clone(),
                 plugin: resolved.plugin.clone(),
                 metadata: Arc::clone(&resolved.metadata),
+                nodes: resolved.nodes.clone(),
                 planner: Box::new(stage),
             })
             .collect();
@@ -138,7 +139,9 @@ impl Loaded {
         let outputs = published(plan);
         let mut drafts = BTreeMap::new();
         for (resolved, plugin) in self.with_inputs_of_each() {
-            let draft = plugin.loaded.teardown(&plugin.inputs(&outputs), nodes).await;
+            let own = |node: &NodeId| resolved.nodes.as_ref().is_none_or(|own| own.contains(node));
+            let nodes: Vec<NodeId> = nodes.iter().copied().filter(own).collect();
+            let draft = plugin.loaded.teardown(&plugin.inputs(&outputs), &nodes).await;
             let draft = draft.map_err(|error| Failure::new(Class::Internal, error.into()))?;
             drafts.extend(
                 draft.filter(|draft| !draft.ops.is_empty()).map(|draft| (resolved.name.clone(), draft)),
@@ -152,7 +155,7 @@ impl Loaded {
         let outputs = published(plan);
         self.with_inputs_of_each()
             .map(|(resolved, mut stage)| {
-                stage.inputs.outputs = Arc::clone(&outputs);
+                stage.inputs.outputs = outputs.clone();
                 (resolved.name.clone(), Arc::new(stage) as Arc<dyn Callback>)
             })
             .collect()
@@ -173,14 +176,11 @@ impl Loaded {
 
 /// What the stages of a plan published, by slot.
 fn published(plan: &Plan) -> Outputs {
-    let mut outputs = BTreeMap::new();
+    let mut outputs = Outputs::default();
     for stage in &plan.stages {
-        for slot in &stage.metadata.provides {
-            let known: &mut BTreeMap<String, String> = outputs.entry(slot.slot.clone()).or_default();
-            known.extend(stage.outputs.clone());
-        }
+        outputs.add(&stage.metadata, stage.nodes.as_ref(), &stage.outputs);
     }
-    Arc::new(outputs)
+    outputs
 }
 
 /// Embedded plugins that provide a slot.
@@ -201,7 +201,7 @@ struct Plugin {
 
 impl Plugin {
     fn inputs(&self, outputs: &Outputs) -> StageInputs {
-        StageInputs { outputs: Arc::clone(outputs), ..self.inputs.clone() }
+        StageInputs { outputs: outputs.clone(), ..self.inputs.clone() }
     }
 }
 

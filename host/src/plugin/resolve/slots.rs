@@ -1,14 +1,15 @@
-//! Slots: every one that a stage needs is provided, once, and nobody waits for themselves.
+//! Slots: every one that a stage needs is provided, once on each node, and nobody waits for themselves.
 //!
 //! Two slots have a meaning here: an endpoint of the API that is loopback works only when a stage makes it work on every node, and nodes
 //! with the role `etcd` need a stage that runs it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Diagnostic;
 use crate::manifest::Manifest;
-use crate::node::Role;
+use crate::node::{NodeId, Role};
 use crate::plugin::embedded;
+use crate::plugin::metadata::Scope;
 use crate::plugin::resolve::ResolvedStage;
 
 /// Whoever provides it makes the cluster's endpoint reachable from every node.
@@ -27,15 +28,9 @@ pub fn check(manifest: &Manifest, stages: &[ResolvedStage]) -> Vec<Diagnostic> {
         }
     }
     for (slot, who) in &providers {
-        if let [first, second, ..] = who.as_slice() {
-            let (first, second) = (&stages[*first].name, &stages[*second].name);
-            let message =
-                format!("slot `{slot}` is provided twice: by stage `{first}` and by stage `{second}`");
-            let finding = Diagnostic::error("ksp::stage::doubled-slot", message)
-                .hint(format!("remove stage `{first}` or stage `{second}`"));
-            findings.push(at(manifest, second, finding));
-        }
+        findings.extend(doubled(manifest, stages, slot, who));
     }
+    findings.extend(stages.iter().filter_map(|stage| for_some_nodes(manifest, stage)));
     findings.extend(members_without_a_stage(manifest, providers.contains_key(ETCD)));
     for stage in stages {
         for slot in stage.metadata.requires.iter().filter(|slot| !providers.contains_key(slot.as_str())) {
@@ -79,6 +74,53 @@ pub fn check(manifest: &Manifest, stages: &[ResolvedStage]) -> Vec<Diagnostic> {
         findings.push(at(manifest, &stages[cycle[0]].name, finding));
     }
     findings
+}
+
+/// Two stages may provide a slot of nodes when no node has both.
+fn doubled(manifest: &Manifest, stages: &[ResolvedStage], slot: &str, who: &[usize]) -> Option<Diagnostic> {
+    let pairs = who
+        .iter()
+        .enumerate()
+        .flat_map(|(at, first)| who[at + 1..].iter().map(move |second| (first, second)));
+    let mut pairs = pairs.map(|(first, second)| (&stages[*first], &stages[*second]));
+    let (first, second) =
+        pairs.find(|(first, second)| !apart(first.nodes.as_ref(), second.nodes.as_ref()))?;
+    let (first, second) = (&first.name, &second.name);
+    let message = format!("slot `{slot}` is provided twice: by stage `{first}` and by stage `{second}`");
+    let of_nodes = |stage: &ResolvedStage| {
+        stage.metadata.provides.iter().any(|own| own.slot == slot && own.scope == Scope::Node)
+    };
+    let hint = if who.iter().all(|index| of_nodes(&stages[*index])) {
+        format!("remove stage `{first}` or stage `{second}`, or give both `nodes` that share no node")
+    } else {
+        format!("remove stage `{first}` or stage `{second}`")
+    };
+    Some(at(manifest, second, Diagnostic::error("ksp::stage::doubled-slot", message).hint(hint)))
+}
+
+/// True when no node is among both; none stands for all nodes.
+pub fn apart(one: Option<&BTreeSet<NodeId>>, other: Option<&BTreeSet<NodeId>>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one.is_disjoint(other))
+}
+
+/// What is wrong with a stage that is for some nodes: it is for none, or what it gives is the whole cluster's.
+fn for_some_nodes(manifest: &Manifest, stage: &ResolvedStage) -> Option<Diagnostic> {
+    let nodes = stage.nodes.as_ref()?;
+    let name = &stage.name;
+    let whole = stage.metadata.provides.iter().find(|own| own.scope == Scope::Cluster);
+    let finding = if let Some(own) = whole {
+        let message = format!(
+            "stage `{name}` provides slot `{}` to the whole cluster: it cannot be for some nodes",
+            own.slot
+        );
+        Diagnostic::error("ksp::stage::whole-cluster", message).hint("remove its `nodes`")
+    } else if nodes.is_empty() {
+        let message = format!("stage `{name}` is for no node: its `nodes` matches none");
+        Diagnostic::error("ksp::stage::no-nodes", message).hint("change its `nodes`, or remove the stage")
+    } else {
+        return None;
+    };
+    Some(at(manifest, name, finding))
 }
 
 /// The role `etcd` means that somebody runs members there; without, control planes would silently run their own.

@@ -112,6 +112,33 @@ fn slots_are_provided_once_and_without_cycles() {
 }
 
 #[test]
+fn a_slot_of_nodes_may_be_provided_by_another_stage_on_each() {
+    let folder = tempfile::tempdir().unwrap();
+    write_plugin(folder.path(), "one", "provides = [{ slot = 'x', scope = 'node' }]\n");
+    write_plugin(folder.path(), "two", "provides = [{ slot = 'x', scope = 'node' }]\n");
+    write_plugin(folder.path(), "net", "provides = [{ slot = 'n', scope = 'cluster' }]\n");
+    let worker = "[[node]]\nname = 'w'\naddress = '10.0.0.2'\nroles = ['worker']\n";
+    let stage =
+        |name: &str, nodes: &str| format!("[[stage]]\nuse = \"./{name}.wasm\"\nnodes = \"{nodes}\"\n");
+    let chain = |one: &str, two: &str| format!("{worker}{}{}", stage("one", one), stage("two", two));
+    let both = resolved(folder.path(), &chain("role=worker", "!role=worker")).unwrap();
+    assert!(both.stages.iter().all(|stage| stage.nodes.as_ref().is_some_and(|nodes| nodes.len() == 1)));
+    insta::assert_snapshot!(shown(folder.path(), &chain("role=worker", "name=w")), @r#"
+    ksp::stage::doubled-slot: slot `x` is provided twice: by stage `one` and by stage `two`
+      at: "\"./two.wasm\""
+      hint: remove stage `one` or stage `two`, or give both `nodes` that share no node
+    "#);
+    insta::assert_snapshot!(shown(folder.path(), &(stage("one", "role=etcd") + &stage("net", "*"))), @r#"
+    ksp::stage::no-nodes: stage `one` is for no node: its `nodes` matches none
+      at: "\"./one.wasm\""
+      hint: change its `nodes`, or remove the stage
+    ksp::stage::whole-cluster: stage `net` provides slot `n` to the whole cluster: it cannot be for some nodes
+      at: "\"./net.wasm\""
+      hint: remove its `nodes`
+    "#);
+}
+
+#[test]
 fn a_loopback_endpoint_needs_a_stage_that_serves_it() {
     let folder = tempfile::tempdir().unwrap();
     write_plugin(folder.path(), "a", "");

@@ -4,6 +4,7 @@ use serde_json::json;
 use wasmtime::Result;
 
 use crate::manifest;
+use crate::node::NodeId;
 use crate::runtime::bindings::ksp::plugin::cluster::Host;
 use crate::runtime::bindings::ksp::plugin::types::{Error, ErrorCode};
 use crate::runtime::convert::fault;
@@ -27,8 +28,9 @@ impl Host for State {
 
     fn nodes(&mut self, selector: String) -> Result<Result<Vec<u32>, Error>> {
         let selected = manifest::select(&self.inputs.manifest.nodes, &selector);
+        let own = |node: &NodeId| self.stage.nodes.as_ref().is_none_or(|own| own.contains(node));
         Ok(selected
-            .map(|nodes| nodes.into_iter().map(|node| node.0).collect())
+            .map(|nodes| nodes.into_iter().filter(own).map(|node| node.0).collect())
             .map_err(|message| fault(ErrorCode::InvalidInput, "cluster.selector", message)))
     }
 
@@ -49,7 +51,14 @@ impl Host for State {
         if self.phase == Phase::Validate {
             return Ok(None);
         }
-        Ok(self.inputs.outputs.get(&slot).and_then(|values| values.get(&key)).cloned())
+        Ok(self.inputs.outputs.get(&slot, &key).map(str::to_owned))
+    }
+
+    fn output_on(&mut self, node: u32, slot: String, key: String) -> Result<Option<String>> {
+        if self.phase == Phase::Validate {
+            return Ok(None);
+        }
+        Ok(self.inputs.outputs.on(NodeId(node), &slot, &key).map(str::to_owned))
     }
 
     fn publish(&mut self, key: String, value: String) -> Result<Result<(), Error>> {
