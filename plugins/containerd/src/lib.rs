@@ -6,6 +6,7 @@ mod unit;
 
 use std::collections::BTreeMap;
 
+use ksp_sdk::kubeadm;
 use ksp_sdk::prelude::*;
 
 /// Config of `ksp/containerd`.
@@ -83,6 +84,7 @@ impl Stage for Containerd {
     fn plan(&self, cx: &Context) -> Result<()> {
         let nodes = cx.nodes("*")?.filter(|node| node.is(Role::ControlPlane) || node.is(Role::Worker));
         let plan = cx.plan();
+        kubeadm::refuse_another_runtime(cx, &nodes, SOCKET);
 
         let members = ["bin/containerd", "bin/containerd-shim-runc-v2", "bin/ctr"];
         let binaries =

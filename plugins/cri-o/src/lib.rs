@@ -7,6 +7,7 @@ mod unit;
 
 use std::collections::BTreeMap;
 
+use ksp_sdk::kubeadm;
 use ksp_sdk::prelude::*;
 
 /// Config of `ksp/cri-o`.
@@ -109,7 +110,7 @@ impl Stage for CriO {
         let plan = cx.plan();
         let version = releases::choose(&self.version, &spec.kubernetes)
             .map_err(|finding| Error::invalid("cri-o.version", finding.message()))?;
-        refuse_another_runtime(cx, &nodes);
+        kubeadm::refuse_another_runtime(cx, &nodes, SOCKET);
 
         let runtime = format!("cri-o/bin/{}", self.runtime.program());
         let members = ["cri-o/bin/conmon", "cri-o/bin/crictl", "cri-o/bin/crio", "cri-o/bin/pinns", &runtime];
@@ -158,40 +159,4 @@ impl Stage for CriO {
     }
 }
 
-/// A node that runs its pods with another runtime: its kubelet would go on with that one, and nobody would look after either.
-fn refuse_another_runtime(cx: &Context, nodes: &Nodes) {
-    for (node, facts) in nodes.with_facts() {
-        let Some(probe) = facts.probe("kubelet-runtime").filter(|probe| probe.status == 0) else { continue };
-        let Some(other) = another(&probe.stdout) else { continue };
-        cx.plan().finding(
-            Some(node),
-            Severity::Error,
-            "cri-o.another-runtime",
-            format!("the kubelet uses {other}: the runtime of a node with pods cannot be changed"),
-            Some("take the node out with `ksp reset --node` while the manifest still names its runtime, then change it"),
-        );
-    }
-}
-
-/// The first socket that is not CRI-O's; `/var/run` is `/run`.
-fn another(sockets: &str) -> Option<&str> {
-    let plain = |socket: &str| socket.trim().replace("/var/run/", "/run/");
-    sockets.lines().map(str::trim).find(|socket| !socket.is_empty() && plain(socket) != plain(SOCKET))
-}
-
 ksp_sdk::register!(CriO);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cri_o_is_known_by_both_of_its_names() {
-        assert_eq!(another("unix:///run/crio/crio.sock\nunix:///var/run/crio/crio.sock\n"), None);
-        assert_eq!(
-            another("unix:///run/containerd/containerd.sock\n"),
-            Some("unix:///run/containerd/containerd.sock")
-        );
-        assert_eq!(another(""), None);
-    }
-}
