@@ -1,4 +1,4 @@
-//! CRI-O instead of containerd.
+//! CRI-O instead of containerd, and both in one cluster.
 
 use anyhow::{Result, ensure};
 
@@ -18,7 +18,7 @@ const CONTAINERS: &str = "for c in $(crictl ps -q --name '^kube-(proxy|flannel)$
 
 #[test]
 #[ignore = "needs nodes: `cargo lab test`"]
-fn a_cluster_runs_on_cri_o() -> Result<()> {
+fn cri_o_and_containerd_are_one_cluster() -> Result<()> {
     let lab = Lab::fresh("cri-o")?;
     let before = lab.on("w1", FILES)?;
     lab.on("w1", BRIDGE)?;
@@ -27,10 +27,12 @@ fn a_cluster_runs_on_cri_o() -> Result<()> {
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("Cluster cri-o is ready")?;
     let runtimes = "get nodes -o custom-columns=N:.metadata.name,R:.status.nodeInfo.containerRuntimeVersion --no-headers";
     let runtimes = lab.kubectl(runtimes)?;
-    for node in ["cp1", "w1"] {
+    for (node, runtime) in [("cp1", "cri-o://1.36."), ("w1", "cri-o://1.36."), ("w2", "containerd://2.")] {
         let found = runtimes.lines().find(|line| line.split_whitespace().next() == Some(node));
-        ensure!(found.is_some_and(|line| line.contains("cri-o://1.36.")), "{runtimes}");
+        ensure!(found.is_some_and(|line| line.contains(runtime)), "{runtimes}");
     }
+    ensure!(lab.on("w2", "ls -d /etc/crio /usr/local/bin/crio 2>/dev/null || true")?.is_empty());
+    ensure!(lab.on("w1", "ls -d /etc/containerd /usr/local/bin/containerd 2>/dev/null || true")?.is_empty());
     ksp_lab::proof::show(&lab.scenario)?;
     ensure!(lab.on("w1", "ls /etc/cni/net.d")?.trim() == "10-flannel.conflist");
     ensure!(lab.on("cp1", "ls /etc/cni/net.d")?.trim() == "10-flannel.conflist");
