@@ -30,6 +30,11 @@ fn a_run_that_was_killed_comes_to_the_same_end() -> Result<()> {
         lab.ksp(&["up", "--yes"])?.expect(5)?.says(&run)?;
         lab.ksp(&["unlock", &run])?.expect(0)?;
     }
+    // The first member of etcd with it, as soon as that runs.
+    let runs = || lab.on("cp1", "pgrep -x etcd").map(drop);
+    let run = lab.kill_when("control-plane", "exec:kubeadm init", runs)?;
+    lab.on("cp1", "pkill -9 -x etcd || true")?;
+    lab.ksp(&["unlock", &run])?.expect(0)?;
     // This time nobody unlocks: the lock expires by itself.
     lab.kill_in("workers", "exec:kubeadm join", Duration::from_millis(700))?;
     lab.ksp(&["up", "--yes", "--lock-timeout=2m"])?.expect(0)?.says("Cluster pair is ready")?;
