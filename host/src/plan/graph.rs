@@ -39,7 +39,7 @@ pub fn providers<'a>(stages: &[Stage<'a>]) -> BTreeMap<&'a str, Vec<Provider<'a>
 }
 
 /// The stages in the order in which they are planned, as places in the given list, which is in the manifest's order.
-/// `offers` says which plugins are known to provide a slot: they are named in the advice.
+/// `offers` says which stages are known to provide a slot, as they are written in a manifest: they are named in the advice.
 ///
 /// # Errors
 /// Every slot that is missing or doubled, or one cycle.
@@ -102,16 +102,12 @@ fn missing(stages: &[Stage<'_>], offers: impl Fn(&str) -> Vec<String>) -> Vec<Di
             let known = offers(slot);
             let hint = match known.as_slice() {
                 [] => format!("add a stage whose plugin provides `{slot}`, or remove stage `{}`", stage.name),
-                _ => format!("add a stage with `use = \"{}\"`{}", known[0], others(&known[1..])),
+                _ => format!("add a stage: {}", known.join(" or ")),
             };
             findings.push(Diagnostic::error("ksp::plan::missing-slot", message).hint(hint));
         }
     }
     findings
-}
-
-fn others(names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!(" (or {})", names.join(", ")) }
 }
 
 /// Walks along unmet needs until a stage comes up again: what is left over always holds such a loop.
@@ -144,8 +140,9 @@ mod tests {
             described.iter().map(|(name, slots)| ((*name).to_owned(), metadata(name, slots))).collect();
         let stages: Vec<Stage<'_>> =
             all.iter().map(|(name, metadata)| Stage { name, metadata, nodes: None }).collect();
-        let offers =
-            |slot: &str| if slot == "runtime" { vec!["ksp/containerd".to_owned()] } else { Vec::new() };
+        let offers = |slot: &str| {
+            if slot == "runtime" { vec!["`use = \"ksp/containerd\"`".to_owned()] } else { Vec::new() }
+        };
         match order(&stages, offers) {
             Ok(order) => Ok(order.into_iter().map(|at| all[at].0.clone()).collect()),
             Err(findings) => Err(findings
@@ -182,7 +179,7 @@ mod tests {
         insta::assert_debug_snapshot!(findings.unwrap_err(), @r#"
         [
             "ksp::plan::doubled-slot: slot `network` is provided by 2 stages: `one`, `two` / keep one of them and remove the others",
-            "ksp::plan::missing-slot: stage `one` needs slot `runtime`, which no stage provides / add a stage with `use = \"ksp/containerd\"`",
+            "ksp::plan::missing-slot: stage `one` needs slot `runtime`, which no stage provides / add a stage: `use = \"ksp/containerd\"`",
             "ksp::plan::missing-slot: stage `two` needs slot `storage`, which no stage provides / add a stage whose plugin provides `storage`, or remove stage `two`",
         ]
         "#);

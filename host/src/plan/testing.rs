@@ -14,7 +14,7 @@ pub fn metadata(name: &str, slots: &str) -> Metadata {
     let with = |prefix: &str| -> Vec<String> {
         slots.split_whitespace().filter_map(|word| word.strip_prefix(prefix)).map(str::to_owned).collect()
     };
-    let offer = |scope| move |slot| Slot { slot, scope };
+    let offer = |scope| move |slot| Slot { slot, scope, when: None };
     let mut provides: Vec<Slot> = with("gives:").into_iter().map(offer(Scope::Cluster)).collect();
     provides.extend(with("gives-node:").into_iter().map(offer(Scope::Node)));
     Metadata {

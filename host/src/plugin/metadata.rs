@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A plugin's manifest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ pub struct Metadata {
     pub limits: Limits,
     /// JSON Schema of the config, put in when the plugin is packaged (from `config.schema.json`).
     #[serde(default)]
-    pub config_schema: serde_json::Value,
+    pub config_schema: Value,
 }
 
 /// The longest text that a plugin may have in its manifest.
@@ -83,6 +84,11 @@ impl Metadata {
         let slots = self.provides.iter().map(|slot| &slot.slot).chain(&self.requires).chain(&self.wants);
         for slot in slots.filter(|slot| !is_label(slot)) {
             found.push(format!("slot {slot:?} is not in lower case letters, digits and dashes"));
+        }
+        for pointer in self.provides.iter().filter_map(|slot| slot.when.as_ref()) {
+            if !pointer.strip_prefix('/').is_some_and(|keys| keys.split('/').all(is_label)) {
+                found.push(format!("`when` {pointer:?} is not a JSON pointer to a key of the config"));
+            }
         }
         for probe in &self.probe {
             if !is_label(&probe.name)
@@ -153,6 +159,24 @@ pub struct Slot {
     pub slot: String,
     /// Whether those who need it wait for their own node only, or for the whole cluster.
     pub scope: Scope,
+    /// JSON pointer to a key of the config: provided only by a stage that sets it to `true`. Left out, it counts as what the schema
+    /// gives as its default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+}
+
+impl Slot {
+    /// The key that must be set, as people write it: `a.b` for `/a/b`.
+    pub fn key(&self) -> Option<String> {
+        self.when.as_ref().map(|pointer| pointer.trim_start_matches('/').replace('/', "."))
+    }
+
+    /// True when a stage with this config provides it.
+    pub fn is_provided(&self, config: &Value, schema: &Value) -> bool {
+        let Some(pointer) = &self.when else { return true };
+        let default = || schema.pointer(&format!("{}/default", pointer.replace('/', "/properties/")));
+        config.pointer(pointer).or_else(default).and_then(Value::as_bool).unwrap_or(false)
+    }
 }
 
 /// Who waits for what.

@@ -115,11 +115,10 @@ pub fn resolve(manifest: &Manifest, options: Options) -> Result<Resolved, Vec<Di
     Ok(Resolved { stages, notes })
 }
 
-/// One stage alone, without slots and lock: for tests of a plugin.
+/// One stage alone, without slots and lock.
 ///
 /// # Errors
 /// All findings together.
-#[cfg(any(test, feature = "test-support"))]
 pub fn resolve_alone(manifest: &Manifest, entry: &StageEntry) -> Result<ResolvedStage, Vec<Diagnostic>> {
     let found = find(manifest, entry).map_err(|finding| vec![*finding])?;
     let (stage, _, findings) = check(manifest, entry, found);
@@ -205,6 +204,7 @@ fn broken(entry: &StageEntry, reference: &str, error: &PackageError) -> Diagnost
 
 fn check(manifest: &Manifest, entry: &StageEntry, found: Found) -> (ResolvedStage, String, Vec<Diagnostic>) {
     let Package { digest, metadata, component, assets } = found.package;
+    let metadata = as_configured(metadata, &entry.config);
     let plugin = PluginId { name: metadata.name.clone(), version: metadata.version.clone(), digest };
     let mut findings = check_versions(manifest, entry, &plugin, &metadata);
     let grants = grants(entry, &plugin, &metadata, found.trusted, &mut findings);
@@ -222,6 +222,16 @@ fn check(manifest: &Manifest, entry: &StageEntry, found: Found) -> (ResolvedStag
         trusted: found.trusted,
     };
     (stage, found.source, findings)
+}
+
+/// Without the slots that a stage with this config does not provide.
+fn as_configured(metadata: Arc<Metadata>, config: &Value) -> Arc<Metadata> {
+    if metadata.provides.iter().all(|slot| slot.is_provided(config, &metadata.config_schema)) {
+        return metadata;
+    }
+    let mut own = Metadata::clone(&metadata);
+    own.provides.retain(|slot| slot.is_provided(config, &metadata.config_schema));
+    Arc::new(own)
 }
 
 fn check_versions(

@@ -38,14 +38,7 @@ pub fn check(manifest: &Manifest, stages: &[ResolvedStage]) -> Vec<Diagnostic> {
             let finding =
                 Diagnostic::error("ksp::stage::missing-slot", message).hint(match offers(slot).as_slice() {
                     [] => "no embedded plugin provides it: add a stage whose plugin does".to_owned(),
-                    names => format!(
-                        "add a stage: {}",
-                        names
-                            .iter()
-                            .map(|name| format!("`use = \"{name}\"`"))
-                            .collect::<Vec<_>>()
-                            .join(" or ")
-                    ),
+                    stages => format!("add a stage: {}", stages.join(" or ")),
                 });
             findings.push(at(manifest, &stage.name, finding));
         }
@@ -57,10 +50,9 @@ pub fn check(manifest: &Manifest, stages: &[ResolvedStage]) -> Vec<Diagnostic> {
         );
         let hint = match offers(ENDPOINT).as_slice() {
             [] => "use a name or address that all nodes reach".to_owned(),
-            names => format!(
-                "add a stage: {}; or use a name or address that all nodes reach",
-                names.iter().map(|name| format!("`use = \"{name}\"`")).collect::<Vec<_>>().join(" or ")
-            ),
+            names => {
+                format!("add a stage: {}; or use a name or address that all nodes reach", names.join(" or "))
+            }
         };
         let finding = Diagnostic::error("ksp::stage::local-endpoint", message).at(manifest.endpoint_span());
         findings.push(finding.hint(hint));
@@ -85,6 +77,10 @@ fn doubled(manifest: &Manifest, stages: &[ResolvedStage], slot: &str, who: &[usi
     let mut pairs = pairs.map(|(first, second)| (&stages[*first], &stages[*second]));
     let (first, second) =
         pairs.find(|(first, second)| !apart(first.nodes.as_ref(), second.nodes.as_ref()))?;
+    let optional = [first, second].into_iter().find_map(|stage| {
+        let offer = stage.metadata.provides.iter().find(|offer| offer.slot == slot)?;
+        Some(format!(", or `{} = true` from stage `{}`", offer.key()?, stage.name))
+    });
     let (first, second) = (&first.name, &second.name);
     let message = format!("slot `{slot}` is provided twice: by stage `{first}` and by stage `{second}`");
     let of_nodes = |stage: &ResolvedStage| {
@@ -93,7 +89,7 @@ fn doubled(manifest: &Manifest, stages: &[ResolvedStage], slot: &str, who: &[usi
     let hint = if who.iter().all(|index| of_nodes(&stages[*index])) {
         format!("remove stage `{first}` or stage `{second}`, or give both `nodes` that share no node")
     } else {
-        format!("remove stage `{first}` or stage `{second}`")
+        format!("remove stage `{first}` or stage `{second}`{}", optional.unwrap_or_default())
     };
     Some(at(manifest, second, Diagnostic::error("ksp::stage::doubled-slot", message).hint(hint)))
 }
@@ -134,8 +130,7 @@ fn members_without_a_stage(manifest: &Manifest, provided: bool) -> Option<Diagno
         "nodes with the role `etcd` need slot `{ETCD}`, which no stage provides: {}",
         names.join(", ")
     );
-    let stages: Vec<String> = offers(ETCD).iter().map(|name| format!("`use = \"{name}\"`")).collect();
-    let hint = match stages.as_slice() {
+    let hint = match offers(ETCD).as_slice() {
         [] => "give these nodes another role".to_owned(),
         names => format!("add a stage: {}, or give these nodes another role", names.join(" or ")),
     };
@@ -149,12 +144,15 @@ fn at(manifest: &Manifest, stage: &str, finding: Diagnostic) -> Diagnostic {
     }
 }
 
-/// Embedded plugins that provide a slot.
-fn offers(slot: &str) -> Vec<&'static str> {
-    let provides = |plugin: &&embedded::Embedded| {
-        plugin.package().is_ok_and(|package| package.metadata.provides.iter().any(|offer| offer.slot == slot))
+/// Embedded plugins that provide a slot, as a stage of theirs is written: `use = "ksp/name"`, and what it must be configured with.
+pub fn offers(slot: &str) -> Vec<String> {
+    let offer = |plugin: &embedded::Embedded| {
+        let package = plugin.package().ok()?;
+        let offer = package.metadata.provides.iter().find(|offer| offer.slot == slot)?;
+        let with = offer.key().map(|key| format!(" with `{key} = true`")).unwrap_or_default();
+        Some(format!("`use = \"{}\"`{with}", plugin.name))
     };
-    embedded::all().iter().filter(provides).map(|plugin| plugin.name).collect()
+    embedded::all().iter().filter_map(offer).collect()
 }
 
 /// Stages that wait for each other, the first one again at the end.

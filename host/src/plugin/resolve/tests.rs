@@ -27,6 +27,7 @@ fn write_plugin(folder: &Path, name: &str, more: &str) {
             "version": { "type": "string" },
             "count": { "type": "integer", "minimum": 1 },
             "mode": { "$ref": "#/$defs/Mode" },
+            "replace": { "type": "boolean", "default": false },
             "mirrors": { "type": "array", "items": { "type": "object", "additionalProperties": false, "properties": { "url": {} } } }
         },
         "$defs": { "Mode": { "oneOf": [{ "const": "fast", "description": "d" }, { "const": "safe", "description": "d" }] } }
@@ -219,4 +220,26 @@ fn probes_of_strangers_need_a_grant() {
     );
     let text = shown(folder.path(), "[[stage]]\nuse = \"./a.wasm\"\ngrants = [\"services\"]\n");
     assert!(text.starts_with("ksp::capability::denied") && text.contains("\"probe\"]"), "{text}");
+}
+
+#[test]
+fn a_slot_may_depend_on_the_config() {
+    let folder = tempfile::tempdir().unwrap();
+    write_plugin(folder.path(), "proxy", "provides = [{ slot = 'p', scope = 'cluster' }]\n");
+    write_plugin(folder.path(), "net", "provides = [{ slot = 'p', scope = 'cluster', when = '/replace' }]\n");
+    write_plugin(folder.path(), "user", "requires = ['p']\n");
+    let stage = |name: &str| format!("[[stage]]\nuse = \"./{name}.wasm\"\n");
+    let replacing = format!("{}[stage.config]\nreplace = true\n", stage("net"));
+    assert!(resolved(folder.path(), &(stage("proxy") + &stage("net") + &stage("user"))).is_ok());
+    assert!(resolved(folder.path(), &(replacing.clone() + &stage("user"))).is_ok());
+    insta::assert_snapshot!(shown(folder.path(), &(stage("proxy") + &replacing + &stage("user"))), @r#"
+    ksp::stage::doubled-slot: slot `p` is provided twice: by stage `proxy` and by stage `net`
+      at: "\"./net.wasm\""
+      hint: remove stage `proxy` or stage `net`, or `replace = true` from stage `net`
+    "#);
+    insta::assert_snapshot!(shown(folder.path(), &(stage("net") + &stage("user"))), @r#"
+    ksp::stage::missing-slot: stage `user` needs slot `p`, which no stage provides
+      at: "\"./user.wasm\""
+      hint: no embedded plugin provides it: add a stage whose plugin does
+    "#);
 }
