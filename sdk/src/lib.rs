@@ -8,6 +8,7 @@
 //! | [`node`] | nodes and their facts |
 //! | [`etcd`] | how the cluster's etcd is run and reached, for the stage that runs it and for those that use it |
 //! | [`kubeadm`] | bootstrap tokens and documents for kubeadm |
+//! | [`leftovers`] | what a network leaves in the kernel, for `teardown` |
 //! | [`remote`] | commands and files on nodes, for `run` only |
 //! | [`error`] | [`Error`], which `?` makes out of everything that the host answers |
 //!
@@ -21,6 +22,7 @@ pub mod error;
 pub mod etcd;
 pub mod finding;
 pub mod kubeadm;
+pub mod leftovers;
 pub mod node;
 pub mod plan;
 pub mod remote;

@@ -3,6 +3,7 @@
 mod backend;
 
 use backend::Backend;
+use ksp_sdk::leftovers::Leftovers;
 use ksp_sdk::prelude::*;
 
 /// What every IPv6 link carries, and more than anything smaller is good for.
@@ -131,10 +132,13 @@ impl Teardown for Flannel {
         {
             cx.plan().absent(nodes, path);
         }
-        for interface in ["cni0", "flannel.1"] {
-            let gone = argv!["test", "!", "-e", format!("/sys/class/net/{interface}")];
-            cx.plan().exec(nodes, ["ip", "link", "delete", interface]).unless(gone);
+        Leftovers {
+            interfaces: &["cni0", "flannel.1"],
+            chains: &["FLANNEL-", "CNI-"],
+            tables: &["ip flannel-ipv4", "ip6 flannel-ipv6"],
+            ..Leftovers::default()
         }
+        .remove(&cx.plan(), nodes);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ksp_sdk::leftovers::Leftovers;
 use ksp_sdk::prelude::*;
 use serde_json::{Map, Value};
 
@@ -106,7 +107,16 @@ impl Stage for KubeProxy {
     }
 }
 
-ksp_sdk::register!(KubeProxy);
+impl Teardown for KubeProxy {
+    /// The kubelet, which has chains of the same prefix, has ended by now.
+    fn teardown(&self, cx: &Context, nodes: &Nodes) -> Result<()> {
+        let tables = &["ip kube-proxy", "ip6 kube-proxy"];
+        Leftovers { chains: &["KUBE-"], tables, ..Leftovers::default() }.remove(&cx.plan(), nodes);
+        Ok(())
+    }
+}
+
+ksp_sdk::register!(KubeProxy, teardown);
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,66 @@
+//! What the pods of a network leave in a node's kernel, for `teardown`: they write there themselves, so that no ledger lists it.
+
+use std::time::Duration;
+
+use crate::node::Targets;
+use crate::{Op, Plan, argv};
+
+const SCRIPT: &str = include_str!("leftovers.sh");
+
+/// Names of one network's own things. Nothing else is touched: tables are never flushed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Leftovers<'a> {
+    /// Interfaces; `*` stands for any characters: "cali*".
+    pub interfaces: &'a [&'a str],
+    /// What the names of iptables' chains begin with. The rules that lead to them go as well.
+    pub chains: &'a [&'a str],
+    /// Tables of nftables with their family: "ip flannel-ipv4".
+    pub tables: &'a [&'a str],
+    /// What the names of IP sets begin with. Seen only where the node has `ipset`.
+    pub sets: &'a [&'a str],
+}
+
+impl Leftovers<'_> {
+    /// Removes them, after what uses them has ended. Needs the grant `exec`.
+    pub fn remove(&self, plan: &Plan, nodes: impl Targets) -> Op {
+        plan.exec(nodes, self.argv())
+            .stdin(SCRIPT)
+            .summary(format!("remove {} from the kernel", self.words().join(", ")))
+            .timeout(Duration::from_secs(60))
+    }
+
+    fn words(&self) -> Vec<&str> {
+        [self.interfaces, self.chains, self.tables, self.sets].concat()
+    }
+
+    fn argv(&self) -> Vec<String> {
+        let mut argv = argv!["sh", "-s", "--"];
+        let kinds = [
+            ("interface", self.interfaces),
+            ("chain", self.chains),
+            ("table", self.tables),
+            ("set", self.sets),
+        ];
+        for (kind, names) in kinds {
+            argv.extend(names.iter().map(|name| format!("{kind}={name}")));
+        }
+        argv
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_an_argument_with_its_kind() {
+        let leftovers = Leftovers {
+            interfaces: &["cni0", "cali*"],
+            chains: &["KUBE-"],
+            tables: &["ip kube-proxy"],
+            sets: &[],
+        };
+        let argv = leftovers.argv();
+        assert_eq!(argv[3..], ["interface=cni0", "interface=cali*", "chain=KUBE-", "table=ip kube-proxy"]);
+    }
+}
