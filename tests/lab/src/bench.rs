@@ -6,6 +6,7 @@ mod cluster;
 mod exec;
 mod files;
 mod high_availability;
+mod networks;
 mod script;
 mod table;
 mod timed;
@@ -37,6 +38,8 @@ pub enum Part {
     Start,
     /// Three control planes and two workers: by hand and by ksp, a rolling change, a control plane that dies
     HighAvailability,
+    /// Each network on fresh nodes, beside Flannel
+    Networks,
     /// The library's own measurements: scripts over one connection, loading of plugins
     Exec,
 }
@@ -69,6 +72,9 @@ fn measure(wanted: impl Fn(Part) -> bool, table: &mut Table) -> Result<()> {
     if wanted(Part::HighAvailability) {
         build::ensure(build::Wanted::With(&[]))?;
         high_availability::measure(table)?;
+    }
+    if wanted(Part::Networks) {
+        networks::measure(table)?;
     }
     Ok(())
 }
