@@ -3,11 +3,13 @@
 use anyhow::{Result, ensure};
 
 use crate::support::Lab;
+use crate::support::footprint::Footprint;
 
 #[test]
 #[ignore = "needs nodes: `cargo lab test`"]
 fn flannel_sends_packets_as_they_are() -> Result<()> {
     let lab = Lab::fresh("flannel")?;
+    let before = Footprint::of(&lab, "w1")?;
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("Cluster flannel is ready")?;
     ksp_lab::proof::show(&lab.scenario)?;
 
@@ -23,7 +25,11 @@ fn flannel_sends_packets_as_they_are() -> Result<()> {
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
 
     another_back_end_is_refused(&lab)?;
-    another_setting_is_rolled_out(&lab)
+    another_setting_is_rolled_out(&lab)?;
+
+    // Images stay in containerd's store, which is a volume here; everything else goes.
+    lab.ksp(&["reset", "--confirm", "flannel", "--yes"])?.expect(0)?;
+    before.expect_nothing_new(&lab, &[])
 }
 
 fn another_back_end_is_refused(lab: &Lab) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Runs `ksp` against a scenario's nodes.
 
+pub mod footprint;
+
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -164,6 +166,14 @@ impl Lab {
         came
     }
 
+    /// Starts `ksp up` with further arguments and kills it (-9) as soon as an op of this stage has started.
+    pub fn kill_with(&self, arguments: &[&str], stage: &str, op: &str) -> Result<()> {
+        let mut up = self.up_until_with(arguments, stage, op)?;
+        up.child.kill()?;
+        up.child.wait()?;
+        Ok(())
+    }
+
     /// Starts `ksp up`, asks it to end as soon as an op of this stage has started, and waits until it has. Its exit code.
     pub fn terminate_in(&self, stage: &str, op: &str) -> Result<Option<i32>> {
         let mut up = self.up_until(stage, op)?;
@@ -178,8 +188,13 @@ impl Lab {
 
     /// Starts `ksp up` and reads its events until an op of this stage has started that has this in its key.
     fn up_until(&self, stage: &str, op: &str) -> Result<Up> {
+        self.up_until_with(&[], stage, op)
+    }
+
+    fn up_until_with(&self, arguments: &[&str], stage: &str, op: &str) -> Result<Up> {
         let mut child = self
             .command(&["up", "--yes", "-o", "ndjson"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
