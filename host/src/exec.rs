@@ -32,7 +32,7 @@ use crate::node::{Node, NodeId, Role};
 use crate::plan::pending::Leftovers;
 use crate::plan::{Filter, Plan};
 use crate::plugin::download::Downloads;
-use crate::state::ClusterState;
+use crate::state::{ChainLink, ClusterState};
 use crate::transport::Session;
 
 pub use access::{Access, Callback, ClusterAccess};
@@ -112,6 +112,8 @@ pub struct Job {
     pub highest_token: u64,
     /// What earlier runs left undone.
     pub leftovers: Leftovers,
+    /// The stages that the cluster is made by when the run has ended well.
+    pub chain: Vec<ChainLink>,
     /// What the cluster remembers.
     pub state: Arc<Mutex<ClusterState>>,
     /// Calls plugins back, by stage.

@@ -5,6 +5,7 @@ pub mod dial;
 pub mod kubeconfig;
 pub mod node_settings;
 pub mod object;
+pub mod recreate;
 pub mod wait;
 
 mod connector;
@@ -26,6 +27,7 @@ use self::connector::ApiConnector;
 use self::dial::{Dial, Direct, Through};
 use self::discovery::Kinds;
 pub use self::patience::Patience;
+pub use self::record::sets;
 use crate::manifest::Endpoint;
 use crate::op::OpError;
 use crate::pki::{Pki, PkiError, Request, Usage};

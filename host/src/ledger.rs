@@ -28,6 +28,13 @@ impl Ledger {
         }
     }
 
+    /// Takes an entry out, when it is still the one that is meant.
+    pub fn forget(&mut self, entry: &LedgerEntry) {
+        self.entries.retain(|known| {
+            known.kind != entry.kind || known.target != entry.target || known.stage != entry.stage
+        });
+    }
+
     /// The entry of a kind and target.
     pub fn find(&self, kind: &str, target: &str) -> Option<&LedgerEntry> {
         self.entries.iter().find(|known| known.kind == kind && known.target == target)
@@ -82,6 +89,14 @@ impl Book {
         })
     }
 
+    /// Takes out what is gone. None when the ledger did not list it.
+    pub fn forget(&self, gone: &[LedgerEntry]) -> Option<Snapshot> {
+        let mut inner = self.lock();
+        let before = inner.0.entries.len();
+        gone.iter().for_each(|entry| inner.0.forget(entry));
+        (inner.0.entries.len() != before).then(|| snapshot(&mut inner)).flatten()
+    }
+
     /// What the ledger says now.
     pub fn ledger(&self) -> Ledger {
         self.lock().0.clone()
@@ -100,18 +115,19 @@ impl Book {
                 changed = true;
             }
         }
-        if !changed {
-            return None;
-        }
-        inner.1 += 1;
-        // Plain data: serialising it cannot fail.
-        let text = serde_json::to_string(&inner.0).ok()?;
-        Some(Snapshot { revision: inner.1, text })
+        if changed { snapshot(&mut inner) } else { None }
     }
 
     fn lock(&self) -> MutexGuard<'_, (Ledger, u64)> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn snapshot(inner: &mut (Ledger, u64)) -> Option<Snapshot> {
+    inner.1 += 1;
+    // Plain data: serialising it cannot fail.
+    let text = serde_json::to_string(&inner.0).ok()?;
+    Some(Snapshot { revision: inner.1, text })
 }
 
 #[cfg(test)]

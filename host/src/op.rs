@@ -15,8 +15,10 @@ pub mod image;
 pub mod install;
 pub mod kernel_modules;
 pub mod kube_apply;
+pub mod kube_apply_release;
 pub mod kube_delete;
 pub mod kube_node;
+pub mod kube_recreate;
 pub mod kube_wait;
 pub mod link;
 pub mod packages;
@@ -26,6 +28,7 @@ pub mod service;
 pub mod sh;
 pub mod swap_off;
 pub mod sysctl;
+pub mod take_back;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod unpack;
@@ -218,6 +221,10 @@ pub trait NodeOp: Debug + Send + Sync {
     async fn apply(&self, cx: &ApplyContext<'_>) -> Result<(), OpError>;
     /// What it leaves behind on the node.
     fn ledger(&self, cx: NodeContext<'_>) -> Vec<LedgerEntry>;
+    /// What the node's ledger does not list any more when it is done.
+    fn forgets(&self) -> Option<&LedgerEntry> {
+        None
+    }
 }
 
 /// An op through the Kubernetes API.

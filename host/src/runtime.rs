@@ -32,6 +32,7 @@ use crate::pki::Pki;
 use crate::plan::StageDraft;
 use crate::plan::outputs::Outputs;
 use crate::plugin::cache::Cache;
+use crate::plugin::download::Downloads;
 pub use crate::plugin::error::PluginError;
 use crate::plugin::resolve::ResolvedStage;
 use crate::redact::Redactor;
@@ -57,6 +58,8 @@ pub struct StageInputs {
     pub events: Events,
     /// Hides secrets in what a plugin says.
     pub redactor: Redactor,
+    /// Brings release files to this machine.
+    pub downloads: Arc<Downloads>,
 }
 
 /// The way from a running plugin to nodes.

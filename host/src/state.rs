@@ -1,12 +1,16 @@
 //! What a cluster remembers of itself: identity, certificate authorities, generated secrets. Kept in `/var/lib/ksp/state.json`
 //! (root, 0600) on control planes only; read back in the round trip of the facts; never written to the workstation.
 
+mod chain;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
 use crate::redact::{Redactor, Secret};
+
+pub use chain::ChainLink;
 
 /// The format that this program writes and the newest one that it reads.
 pub const STATE_VERSION: u32 = 1;
@@ -33,6 +37,9 @@ pub struct ClusterState {
     /// Generated secrets by name.
     #[serde(default)]
     pub secrets: BTreeMap<String, String>,
+    /// What made the cluster, as far as it may have left something behind.
+    #[serde(default)]
+    pub chain: Vec<ChainLink>,
     /// How often something was put in since the control planes last got it; not written.
     #[serde(skip)]
     pub changes: u64,
@@ -193,6 +200,7 @@ impl ClusterState {
             && self.credentials == other.credentials
             && self.keypairs == other.keypairs
             && self.secrets == other.secrets
+            && self.chain == other.chain
     }
 
     /// Notes that something was put in.

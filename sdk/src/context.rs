@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::bindings::ksp::plugin::{artifact, blobs, cluster, log, pki, secrets, template};
 use crate::node::{Facts, Node, Nodes};
 use crate::plan::Plan;
-use crate::{Authority, Blob, Credential, Release, Result, Secret, Severity};
+use crate::{Authority, Blob, Credential, Error, Finding, Release, Result, Secret, Severity};
 
 /// The cluster section of the manifest.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -161,6 +161,13 @@ impl Context {
     /// The manifest does not list the name or the version; the message lists what it does.
     pub fn release(&self, name: &str, version: &str) -> Result<Release> {
         Ok(artifact::get(name, version)?)
+    }
+
+    /// What is wrong with a version of a release file, for `validate`: the plugin's manifest does not list it, nor do the checksums of
+    /// the operator's mirror. `path` is the JSON pointer of the config's key.
+    pub fn unknown_release(&self, name: &str, version: &str, path: &str) -> Option<Finding> {
+        let error = Error::from(artifact::get(name, version).err()?);
+        Some(Finding::error(path, error.message()).hint("choose one of these, or leave the key out"))
     }
 
     /// A certificate authority, made on first use. Needs `pki:<name>`.

@@ -265,6 +265,12 @@ impl Plan {
         Op::new(wit::kube_apply(set, manifest.into().blob()))
     }
 
+    /// As [`Self::kube_apply`], with the objects of a release file that is the same for all architectures, such as the definitions
+    /// of a project's own kinds.
+    pub fn kube_apply_release(&self, set: &str, what: &Release) -> Op {
+        Op::new(wit::kube_apply_release(set, what))
+    }
+
     /// Removes all objects of a set.
     pub fn kube_delete(&self, set: &str) -> Op {
         Op::new(wit::kube_delete(set))

@@ -11,7 +11,7 @@ use crate::{Context, Error, Finding, Node, Nodes, Result};
 
 /// A stage. The struct is its config: the host has checked it against the JSON Schema of the same struct before any call.
 pub trait Stage: DeserializeOwned + JsonSchema {
-    /// What the schema cannot say. Pure: of the host only the cluster section, nodes and `log` answer.
+    /// What the schema cannot say. Pure: of the host only the cluster section, nodes, release files and `log` answer.
     fn validate(&self, cx: &Context) -> Vec<Finding> {
         let _ = cx;
         Vec::new()

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exit::Exit;
-use super::options::{Global, Kind, Lock};
+use super::options::{Global, Kind, Lock, Rebuild};
 use super::signals::{self, Listening};
 use super::ui::ndjson::Ndjson;
 use super::ui::progress::Progress;
@@ -94,6 +94,7 @@ impl Setup {
             redactor,
             cancel: Cancel::default(),
             accept_new: global.accept_new,
+            allow_network_rebuild: false,
             lock_timeout: Duration::ZERO,
         };
         context.events.emit(version());
@@ -103,6 +104,12 @@ impl Setup {
     /// For commands that change a cluster.
     fn with_lock(mut self, lock: Lock) -> Self {
         self.context.lock_timeout = lock.lock_timeout;
+        self
+    }
+
+    /// For commands that plan.
+    fn with_rebuild(mut self, rebuild: Rebuild) -> Self {
+        self.context.allow_network_rebuild = rebuild.allow_network_rebuild;
         self
     }
 

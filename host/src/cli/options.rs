@@ -127,6 +127,17 @@ pub struct Lock {
     pub lock_timeout: Duration,
 }
 
+/// `--allow-network-rebuild`, of the commands that plan.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Rebuild {
+    /// Replace the network that connects the pods of a living cluster
+    ///
+    /// For a maintenance window: the old network is removed from all nodes before the new one comes, and every pod is
+    /// started anew.
+    #[arg(long)]
+    pub allow_network_rebuild: bool,
+}
+
 /// "90s", "10m", "1h": a whole number and its unit.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ use crate::transport::{Output, Script, Stdin};
 /// Makes every node that may be touched know this run, and gives control planes what the cluster remembers, before the first
 /// effect. A worker that fails here fails again with its first op, and is reported there.
 pub(super) async fn enroll(engine: &Engine) -> Result<(), Refusal> {
+    lock(&engine.job.state).begin_chain(&engine.job.chain);
     // The memory comes before the first node that says it has one.
     engine.keep_state().await.map_err(|error| {
         let mut finding = Diagnostic::error(error.code, error.message);
@@ -114,6 +115,9 @@ pub(super) async fn leave(engine: &Engine, good: bool) {
     if !good || !engine.job.filter.is_everything() {
         return;
     }
+    lock(&engine.job.state).end_chain(&engine.job.chain);
+    // What is not forgotten now is looked for once more by the next run, in vain.
+    let _ = engine.keep_state().await;
     let identity = &engine.job.identity;
     let plugins: Vec<String> = engine
         .job

@@ -14,7 +14,7 @@ use crate::exec::engine::{Engine, lock};
 use crate::exec::op::{self, Work};
 use crate::exec::report::{StepFailure, StepReport};
 use crate::exec::schedule::{Condition, Schedule};
-use crate::op::{LedgerEntry, OpError, OpId, Recorded, Venue};
+use crate::op::{Action, LedgerEntry, OpError, OpId, Recorded, Venue};
 use crate::plan::{StagePlan, Why, pending};
 
 /// A stage at one venue.
@@ -38,6 +38,7 @@ struct State {
     /// Ops that turned out to change nothing.
     unchanged: BTreeSet<OpId>,
     made: Vec<LedgerEntry>,
+    gone: Vec<LedgerEntry>,
     unmark: Vec<String>,
 }
 
@@ -261,6 +262,9 @@ impl Part {
         let made = self.entries(|id| id == op.id);
         let mut state = lock(&self.step.state);
         state.made.extend(made);
+        if let Action::Node(node_op) = &op.action {
+            state.gone.extend(node_op.forgets().cloned());
+        }
         if outcome == Outcome::Unchanged {
             state.unchanged.insert(op.id);
         } else {
@@ -292,13 +296,14 @@ impl Part {
 
     /// Ends the step: ledger and marks in one round trip, then everybody who waits.
     async fn finish(&self) {
-        let (changed, broken, started, made, unmark) = {
+        let (changed, broken, started, made, gone, unmark) = {
             let mut state = lock(&self.step.state);
-            let (made, unmark) = (std::mem::take(&mut state.made), std::mem::take(&mut state.unmark));
-            (state.changed, state.broken.clone(), state.started, made, unmark)
+            let (made, gone) = (std::mem::take(&mut state.made), std::mem::take(&mut state.gone));
+            let unmark = std::mem::take(&mut state.unmark);
+            (state.changed, state.broken.clone(), state.started, made, gone, unmark)
         };
         if self.engine.job.filter.allows(&self.stage().name, self.step.venue) {
-            self.settle_node(made, &unmark).await;
+            self.settle_node(made, &gone, &unmark).await;
         }
         let how = broken.as_ref().map_or(Ok(()), |broken| Err(broken.reason()));
         self.schedule.settle_step(&self.step, self.engine.is_critical(self.step.venue), &how);

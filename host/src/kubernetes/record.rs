@@ -1,8 +1,7 @@
 //! What a set has applied: a ConfigMap in `kube-system`, so that objects which leave the set are found and removed.
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DynamicObject, PatchParams};
-use kube::api::{DeleteParams, Patch};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -20,22 +19,33 @@ const KEY: &str = "objects";
 /// The label on every object of a set.
 pub(super) const SET_LABEL: &str = "ksp.dev/set";
 
+/// The label on the record that names the stage.
+const STAGE_LABEL: &str = "ksp.dev/stage";
+
+/// The key of the ConfigMap that holds the set's name within its stage.
+const SET_KEY: &str = "set";
+
 /// A set of one stage: no two stages can touch each other's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SetName(String);
+pub(super) struct SetName {
+    label: String,
+    stage: String,
+    set: String,
+}
 
 impl SetName {
     pub(super) fn new(stage: &str, set: &str) -> Self {
-        Self(slug(&if stage == set { set.to_owned() } else { format!("{stage}.{set}") }))
+        let label = slug(&if stage == set { set.to_owned() } else { format!("{stage}.{set}") });
+        Self { label, stage: slug(stage), set: set.to_owned() }
     }
 
     /// The value of [`SET_LABEL`].
     pub(super) fn label(&self) -> &str {
-        &self.0
+        &self.label
     }
 
     fn record(&self) -> String {
-        format!("ksp-set-{}", self.0)
+        format!("ksp-set-{}", self.label)
     }
 }
 
@@ -92,7 +102,7 @@ pub(super) async fn write(
     deadline: Instant,
 ) -> Result<(), OpError> {
     let name = set.record();
-    let body = body(&name, objects);
+    let body = body(set, objects);
     let api = api(kubernetes);
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let body = Patch::Apply(&body);
@@ -113,20 +123,39 @@ pub(super) async fn remove(kubernetes: &Kubernetes, set: &SetName, deadline: Ins
     failure::retry(deadline, format!("cannot delete ConfigMap {NAMESPACE}/{name}"), delete).await
 }
 
+/// The names of the sets that a stage has applied, sorted.
+///
+/// # Errors
+/// The API cannot be asked.
+pub async fn sets(kubernetes: &Kubernetes, stage: &str, deadline: Instant) -> Result<Vec<String>, OpError> {
+    let api = api(kubernetes);
+    let params = ListParams::default().labels(&format!("{STAGE_LABEL}={}", slug(stage)));
+    let what = format!("cannot list what stage `{stage}` has applied");
+    let found = failure::retry(deadline, what, || api.list(&params)).await?;
+    let set = |record: ConfigMap| record.data?.remove(SET_KEY);
+    let mut sets: Vec<String> = found.items.into_iter().filter_map(set).collect();
+    sets.sort();
+    Ok(sets)
+}
+
 fn api(kubernetes: &Kubernetes) -> Api<ConfigMap> {
     Api::namespaced(kubernetes.client.clone(), NAMESPACE)
 }
 
 /// One object a line, sorted: readable with kubectl, and the same text for the same objects.
-fn body(name: &str, objects: &[Identity]) -> Value {
+fn body(set: &SetName, objects: &[Identity]) -> Value {
     let mut lines: Vec<String> = objects.iter().map(|object| json!(object).to_string()).collect();
     lines.sort();
     lines.dedup();
     json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER}},
-        "data": {KEY: format!("[\n{}\n]", lines.join(",\n"))},
+        "metadata": {
+            "name": set.record(),
+            "namespace": NAMESPACE,
+            "labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER, STAGE_LABEL: set.stage},
+        },
+        "data": {SET_KEY: set.set, KEY: format!("[\n{}\n]", lines.join(",\n"))},
     })
 }
 
@@ -172,8 +201,11 @@ mod tests {
             namespace: Some("a".into()),
             name: "b".into(),
         };
-        let written = body("x", &[two.clone(), one.clone()]);
-        assert_eq!(written, body("x", &[one.clone(), two.clone()]));
+        let set = SetName::new("net", "rules");
+        let written = body(&set, &[two.clone(), one.clone()]);
+        assert_eq!(written, body(&set, &[one.clone(), two.clone()]));
+        assert_eq!(written["metadata"]["labels"][STAGE_LABEL], "net");
+        assert_eq!(written["data"][SET_KEY], "rules");
         let read: Vec<Identity> = serde_json::from_str(written["data"][KEY].as_str().unwrap()).unwrap();
         assert_eq!(read, [one, two]);
     }

@@ -117,7 +117,8 @@ fn finish(what: &str, source: &Source, output: Output) -> Result<Output, OpError
     }
 }
 
-fn not_here(error: DownloadError, what: &str, nodes_reason: Option<String>) -> OpError {
+/// A failed download as an op reports it; `nodes_reason` is why the node did not fetch it itself.
+pub fn not_here(error: DownloadError, what: &str, nodes_reason: Option<String>) -> OpError {
     let mut mapped = match &error {
         DownloadError::Checksum { url, expected, got, html } => mismatch(url, expected, got, *html),
         DownloadError::Refused { .. } => {

@@ -23,6 +23,8 @@ pub struct Context {
     pub cancel: Cancel,
     /// Remember host keys that are not known yet.
     pub accept_new: bool,
+    /// What every pod is connected by may be replaced.
+    pub allow_network_rebuild: bool,
     /// How long to wait while another run holds the cluster's lock.
     pub lock_timeout: Duration,
 }

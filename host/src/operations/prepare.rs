@@ -1,10 +1,11 @@
 //! Everything before the question: manifest, plugins, connections, facts, plan, probes. Changes nothing anywhere.
 //!
-//! What can overlap does: plugins are loaded while nodes are connected and read. See `prepare/README.md`.
+//! What is wrong with manifest, plugins and configs is found before any node is contacted. See `prepare/README.md`.
 
 mod api;
 mod identity;
 mod nodes;
+mod retired;
 mod stages;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,25 +81,30 @@ pub async fn prepare(context: &Context, filter: Filter) -> Result<Prepared, Fail
         let manifest = Arc::clone(&manifest);
         blocking(move || resolve::resolve(&manifest, resolve::Options::default())).await?
     };
-    let resolved = resolved.map_err(|findings| Failure::all(Class::Invalid, findings))?;
+    let resolved = match resolved {
+        Ok(resolved) => resolved,
+        Err(findings) => return Err(refused(context, &manifest, findings).await),
+    };
     notes.extend(resolved.notes);
     let probes = stages::probes(&resolved.stages);
-    let cache = context.paths.cache.clone();
     let count = resolved.stages.len();
-    let loading = async {
-        let loaded = stages::load(resolved.stages, cache).await;
-        phase.end(context, format!("{count} plugins"));
-        loaded
-    };
-    let (loaded, reached) = tokio::join!(loading, reach(context, &manifest, &probes));
-    let (loaded, nodes::Reached { sessions, mut gathered, mut unreachable, stops }) = (loaded?, reached);
+    let loaded = stages::load(resolved.stages, context.paths.cache.clone()).await?;
+    phase.end(context, format!("{count} plugins"));
+    notes.extend(loaded.validate(context, &manifest).await);
+    if notes.iter().any(Diagnostic::is_error) {
+        return Err(Failure::all(Class::Invalid, notes));
+    }
+
+    let reached = reach(context, &manifest, &probes).await;
+    let nodes::Reached { sessions, mut gathered, mut unreachable, stops } = reached;
     refuse_without_nodes(&manifest, &sessions, &unreachable, stops)?;
 
     let state = identity::settle(&manifest, &gathered, &unreachable)?;
+    let remembered = state.chain.clone();
     let fresh = state.generation == 0;
     let state = Arc::new(Mutex::new(state));
     let pki = Pki::new(Arc::clone(&state), context.redactor.clone());
-    let loaded = loaded.with_inputs(context, &manifest, &gathered, &pki);
+    let mut loaded = loaded.with_inputs(context, &manifest, &gathered, &pki);
     let built = loaded.build(&manifest).await?;
     let mut plan = built.plan;
     plan.findings.splice(0..0, notes);
@@ -112,6 +118,13 @@ pub async fn prepare(context: &Context, filter: Filter) -> Result<Prepared, Fail
         }
         _ => (None, None),
     };
+    let situation = retired::Situation {
+        manifest: &manifest,
+        gathered: &gathered,
+        kubernetes: kubernetes.as_ref(),
+        may_interrupt: context.allow_network_rebuild,
+    };
+    retired::retire(&mut plan, &mut loaded, &remembered, &situation).await;
     let targets = targets(&manifest, &sessions, &gathered);
     for (node, error) in probe::probe(&mut plan, &built.checks, &targets, kubernetes.as_ref()).await {
         gathered.remove(&node);
@@ -137,6 +150,24 @@ pub async fn prepare(context: &Context, filter: Filter) -> Result<Prepared, Fail
         loaded,
         running,
     })
+}
+
+/// What refuses the chain, and what the plugins of its sound stages find in their configs: one report for all of it.
+async fn refused(context: &Context, manifest: &Arc<Manifest>, mut findings: Vec<Diagnostic>) -> Failure {
+    let chain = Arc::clone(manifest);
+    let sound = blocking(move || {
+        let alone = |entry| resolve::resolve_alone(&chain, entry).ok();
+        chain.stages.iter().filter_map(alone).collect()
+    });
+    let loaded = match sound.await {
+        Ok(stages) => stages::load(stages, context.paths.cache.clone()).await,
+        Err(failure) => Err(failure),
+    };
+    match loaded {
+        Ok(loaded) => findings.extend(loaded.validate(context, manifest).await),
+        Err(failure) => findings.extend(failure.findings),
+    }
+    Failure::all(Class::Invalid, findings)
 }
 
 /// Does what is pending.
@@ -246,6 +277,7 @@ impl Prepared {
             unreachable: self.unreachable.clone(),
             highest_token: tokens.max().unwrap_or(0),
             leftovers: self.leftovers.clone(),
+            chain: self.loaded.chain(manifest),
             state: Arc::clone(&self.pki.state),
             callbacks,
             kubernetes,

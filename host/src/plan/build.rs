@@ -17,12 +17,6 @@ use crate::plugin::metadata::Metadata;
 /// What can plan a stage: a loaded plugin with everything it may see but the outputs.
 #[async_trait]
 pub trait Planner: Send + Sync {
-    /// What the schema of the config cannot say.
-    ///
-    /// # Errors
-    /// The plugin failed.
-    async fn validate(&self, outputs: &Outputs) -> Result<Vec<Diagnostic>, Diagnostic>;
-
     /// Records the stage's ops.
     ///
     /// # Errors
@@ -56,7 +50,7 @@ pub struct Built {
 /// Plans every stage. `stages` is in the manifest's order. Findings of plugins are part of the plan.
 ///
 /// # Errors
-/// Everything that makes planning impossible: order, configs that plugins refuse, plugins that fail.
+/// Everything that makes planning impossible: order, plugins that fail.
 pub async fn build(
     stages: &[Candidate],
     nodes: &[Node],
@@ -69,10 +63,7 @@ pub async fn build(
     let order = graph::order(&seen, offers)?;
     let needs = graph::dependencies(&seen);
     let mut built = Built::default();
-    let mut failures = validate(stages, &mut built.plan.findings).await;
-    if !failures.is_empty() {
-        return Err(failures);
-    }
+    let mut failures = Vec::new();
     let mut outputs = Outputs::default();
     let mut failed: BTreeSet<usize> = BTreeSet::new();
     for at in order {
@@ -95,22 +86,6 @@ pub async fn build(
         }
     }
     if failures.is_empty() { Ok(built) } else { Err(failures) }
-}
-
-async fn validate(stages: &[Candidate], findings: &mut Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let nothing = Outputs::default();
-    let mut failures = Vec::new();
-    for stage in stages {
-        match stage.planner.validate(&nothing).await {
-            Ok(found) => {
-                let (errors, rest): (Vec<_>, Vec<_>) = found.into_iter().partition(Diagnostic::is_error);
-                failures.extend(errors);
-                findings.extend(rest);
-            }
-            Err(finding) => failures.push(finding),
-        }
-    }
-    failures
 }
 
 fn accept(built: &mut Built, stage: &Candidate, draft: StageDraft) {
@@ -209,14 +184,10 @@ mod tests {
     struct Scripted {
         wants: Vec<&'static str>,
         draft: Result<StageDraft, Diagnostic>,
-        validation: Vec<Diagnostic>,
     }
 
     #[async_trait]
     impl Planner for Scripted {
-        async fn validate(&self, _outputs: &Outputs) -> Result<Vec<Diagnostic>, Diagnostic> {
-            Ok(self.validation.clone())
-        }
         async fn plan(&self, outputs: &Outputs) -> Result<StageDraft, Diagnostic> {
             for slot in &self.wants {
                 assert!(outputs.get(slot, "authority").is_some(), "outputs of {slot} are missing");
@@ -246,7 +217,7 @@ mod tests {
     }
 
     fn planner(draft: StageDraft) -> Scripted {
-        Scripted { wants: Vec::new(), draft: Ok(draft), validation: Vec::new() }
+        Scripted { wants: Vec::new(), draft: Ok(draft) }
     }
 
     #[tokio::test]
@@ -275,18 +246,6 @@ mod tests {
         ];
         let findings = build(&stages, &[], |_| Vec::new()).await.unwrap_err();
         assert_eq!(findings.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>(), ["one", "two"]);
-    }
-
-    #[tokio::test]
-    async fn a_refused_config_stops_before_planning() {
-        let refused = Scripted {
-            draft: Err(Diagnostic::error("never", "planned")),
-            validation: vec![Diagnostic::error("config", "no")],
-            ..planner(draft(&[]))
-        };
-        let findings = build(&[candidate("a", "", refused)], &[], |_| Vec::new()).await.unwrap_err();
-        assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].code, "config");
     }
 
     #[tokio::test]

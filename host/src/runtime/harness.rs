@@ -16,6 +16,7 @@ use crate::manifest::Manifest;
 use crate::node::NodeId;
 use crate::pki::Pki;
 use crate::plan::outputs::Outputs;
+use crate::plugin::download::Downloads;
 use crate::plugin::resolve::{self, ResolvedStage};
 use crate::redact::Redactor;
 use crate::runtime::{LoadedStage, PluginError, Runtime, StageInputs};
@@ -150,6 +151,7 @@ fn inputs(manifest: Manifest, facts: &str) -> StageInputs {
         secrets: Secrets::new(&manifest.secrets, state, redactor.clone()),
         events: Events::none(),
         redactor,
+        downloads: Arc::new(Downloads::new("", false)),
         manifest: Arc::new(manifest),
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Outcome, Setup, block_on, json, print, usage};
 use crate::cli::exit::Exit;
-use crate::cli::options::{Global, Kind, ManifestPath, StreamOutput};
+use crate::cli::options::{Global, Kind, ManifestPath, Rebuild, StreamOutput};
 use crate::cli::ui::Ui;
 use crate::cli::ui::plan_view::{self, Selection};
 use crate::cli::ui::text::count;
@@ -37,6 +37,8 @@ pub struct Arguments {
     #[arg(long)]
     exit_code: bool,
     #[command(flatten)]
+    rebuild: Rebuild,
+    #[command(flatten)]
     pub(crate) output: StreamOutput,
 }
 
@@ -47,7 +49,7 @@ impl Arguments {
     /// Everything that would refuse a run.
     pub fn run(self, ui: &Ui, global: &Global) -> Outcome {
         let kind = self.output.kind();
-        let setup = Setup::new(ui, global, self.manifest.manifest.clone(), kind)?;
+        let setup = Setup::new(ui, global, self.manifest.manifest.clone(), kind)?.with_rebuild(self.rebuild);
         let prepared = block_on(prepare::prepare(&setup.context, Filter::default()))?;
         setup.progress.hide();
         let document = plan::document(&prepared, &setup.context.redactor);

@@ -7,7 +7,7 @@ use clap::Args;
 use super::running::Running;
 use super::{Outcome, Setup, block_on, consent, json, print};
 use crate::cli::exit::Exit;
-use crate::cli::options::{Global, Kind, Lock, ManifestPath, StreamFormat, StreamOutput};
+use crate::cli::options::{Global, Kind, Lock, ManifestPath, Rebuild, StreamFormat, StreamOutput};
 use crate::cli::ui::Ui;
 use crate::cli::ui::plan_view::{self, Selection};
 use crate::cli::ui::text::{count, duration};
@@ -36,6 +36,8 @@ pub struct Arguments {
     yes: bool,
     #[command(flatten)]
     lock: Lock,
+    #[command(flatten)]
+    rebuild: Rebuild,
     /// Workers that serve already and may be interrupted at a time
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     max_unavailable: u32,
@@ -50,7 +52,8 @@ impl Arguments {
     /// What refused the run before its first step; a step that fails is a report, not an error.
     pub fn run(self, ui: &Ui, global: &Global) -> Outcome {
         let kind = self.output.kind();
-        let setup = Setup::new(ui, global, self.manifest.manifest.clone(), kind)?.with_lock(self.lock);
+        let setup = Setup::new(ui, global, self.manifest.manifest.clone(), kind)?;
+        let setup = setup.with_lock(self.lock).with_rebuild(self.rebuild);
         block_on(self.execute(ui, &setup, kind))
     }
 
@@ -60,6 +63,7 @@ impl Arguments {
             manifest: ManifestPath { manifest },
             yes: true,
             lock,
+            rebuild: Rebuild::default(),
             max_unavailable: 1,
             output: StreamOutput { output: StreamFormat::Text },
         }

@@ -94,14 +94,16 @@ impl Part {
     }
 
     /// Ends the step on its node: ledger and marks in one round trip.
-    pub(super) async fn settle_node(&self, made: Vec<LedgerEntry>, unmark: &[String]) {
+    pub(super) async fn settle_node(&self, made: Vec<LedgerEntry>, gone: &[LedgerEntry], unmark: &[String]) {
         let Venue::Node(node) = self.step.venue else { return };
         let (Some(book), Some(member)) = (self.engine.ledgers.get(&node), self.engine.job.members.get(&node))
         else {
             return;
         };
         let completed = book.complete(self.entries(|id| !self.is_pending(id)));
-        let snapshot = book.confirm(made).or(completed);
+        let confirmed = book.confirm(made).or(completed);
+        // Each snapshot is the whole ledger: the last one holds what the others do.
+        let snapshot = book.forget(gone).or(confirmed);
         if snapshot.is_none() && unmark.is_empty() {
             return;
         }

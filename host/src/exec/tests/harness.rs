@@ -276,6 +276,7 @@ impl Cluster {
             unreachable: self.unreachable.clone(),
             highest_token: 0,
             leftovers: self.leftovers.clone(),
+            chain: Vec::new(),
             state: Arc::new(Mutex::new(ClusterState::new().unwrap())),
             kubernetes: Arc::new(NoApi),
             downloads: downloads(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 use super::blocking;
 use crate::diagnostic::Diagnostic;
 use crate::exec::{Access, Callback};
-use crate::facts::{Gathered, Probe};
-use crate::manifest::Manifest;
+use crate::facts::{Facts, Gathered, Probe};
+use crate::manifest::{Manifest, StageEntry};
 use crate::node::NodeId;
 use crate::op::OpError;
 use crate::operations::context::Context;
@@ -19,12 +19,13 @@ use crate::operations::{Class, Failure};
 use crate::pki::Pki;
 use crate::plan::build::{self, Built, Candidate, Outputs, Planner};
 use crate::plan::{Plan, StageDraft};
-use crate::plugin::embedded;
+use crate::plugin::download::Downloads;
 use crate::plugin::error::PluginError;
 use crate::plugin::metadata;
-use crate::plugin::resolve::ResolvedStage;
+use crate::plugin::resolve::{self, ResolvedStage, slots};
 use crate::runtime::{LoadedStage, NodeAccess, Runtime, StageInputs};
 use crate::secrets::Secrets;
+use crate::state::{ChainLink, ClusterState};
 use crate::transport::Session;
 
 /// Failures that are nobody's fault but the plugin's, or ours.
@@ -40,6 +41,8 @@ pub struct Loaded {
     // Keeps the epoch running that ends endless loops.
     runtime: Arc<Runtime>,
     stages: Vec<(ResolvedStage, LoadedStage)>,
+    /// Stages that have left the manifest and have something left to do.
+    retired: Vec<(ResolvedStage, LoadedStage)>,
     inputs: Option<StageInputs>,
 }
 
@@ -77,7 +80,7 @@ pub async fn load(stages: Vec<ResolvedStage>, cache: PathBuf) -> Result<Loaded, 
         }
     }
     if findings.is_empty() {
-        Ok(Loaded { runtime, stages: ready, inputs: None })
+        Ok(Loaded { runtime, stages: ready, retired: Vec::new(), inputs: None })
     } else {
         Err(Failure::all(Class::Invalid, findings))
     }
@@ -97,16 +100,23 @@ impl Loaded {
         pki: &Pki,
     ) -> Self {
         let facts = gathered.iter().map(|(node, it)| (*node, it.facts.clone())).collect();
-        self.inputs = Some(StageInputs {
-            manifest: Arc::clone(manifest),
-            facts: Arc::new(facts),
-            outputs: Outputs::default(),
-            pki: pki.clone(),
-            secrets: Secrets::new(&manifest.secrets, Arc::clone(&pki.state), context.redactor.clone()),
-            events: context.events.clone(),
-            redactor: context.redactor.clone(),
-        });
+        self.inputs = Some(inputs(context, manifest, facts, pki));
         self
+    }
+
+    /// What the plugins find in their configs that schemas cannot say. Needs nothing of any node.
+    pub(super) async fn validate(&self, context: &Context, manifest: &Arc<Manifest>) -> Vec<Diagnostic> {
+        let state = Arc::new(Mutex::new(ClusterState::default()));
+        let pki = Pki::new(state, context.redactor.clone());
+        let inputs = inputs(context, manifest, BTreeMap::new(), &pki);
+        let mut findings = Vec::new();
+        for (_, loaded) in &self.stages {
+            match loaded.validate(&inputs).await {
+                Ok(found) => findings.extend(found),
+                Err(error) => findings.push(error.into()),
+            }
+        }
+        findings
     }
 
     /// Asks every plugin for its ops.
@@ -121,7 +131,7 @@ impl Loaded {
                 planner: Box::new(stage),
             })
             .collect();
-        build::build(&candidates, &manifest.nodes, offers).await.map_err(|findings| {
+        build::build(&candidates, &manifest.nodes, slots::offers).await.map_err(|findings| {
             let defect = findings.iter().any(|finding| DEFECTS.contains(&finding.code.as_str()));
             Failure::all(if defect { Class::Internal } else { Class::Invalid }, findings)
         })
@@ -150,10 +160,63 @@ impl Loaded {
         Ok(drafts)
     }
 
+    /// What the manifest's stages are, for the cluster's memory.
+    pub(super) fn chain(&self, manifest: &Manifest) -> Vec<ChainLink> {
+        let link = |(stage, _): &(ResolvedStage, LoadedStage)| {
+            let entry = manifest.stages.iter().find(|entry| entry.name == stage.name)?;
+            Some(ChainLink {
+                name: stage.name.clone(),
+                plugin: stage.metadata.name.clone(),
+                reference: entry.plugin.clone(),
+                provides: stage.metadata.provides.iter().map(|slot| slot.slot.clone()).collect(),
+                config: stage.config.clone(),
+            })
+        };
+        self.stages.iter().filter_map(link).collect()
+    }
+
+    /// Loads a stage that is not in the manifest any more.
+    ///
+    /// # Errors
+    /// Its plugin cannot be found or loaded, or does not take its config any more.
+    pub(super) async fn adopt(
+        &mut self,
+        manifest: &Manifest,
+        entry: &StageEntry,
+    ) -> Result<ResolvedStage, String> {
+        let first = |findings: Vec<Diagnostic>| {
+            findings.into_iter().find(Diagnostic::is_error).map(|finding| finding.message).unwrap_or_default()
+        };
+        let stage = resolve::resolve_alone(manifest, entry).map_err(first)?;
+        let (runtime, own) = (Arc::clone(&self.runtime), stage.clone());
+        let loaded = blocking(move || runtime.load(&own)).await.map_err(|failure| first(failure.findings))?;
+        let loaded = loaded.map_err(|error| Diagnostic::from(error).message)?;
+        self.retired.push((stage.clone(), loaded));
+        Ok(stage)
+    }
+
+    /// What a stage that was adopted has to do on nodes that go on without it. None when its plugin leaves nothing behind.
+    ///
+    /// # Errors
+    /// The plugin failed.
+    pub(super) async fn teardown_adopted(
+        &self,
+        plan: &Plan,
+        name: &str,
+        nodes: &[NodeId],
+    ) -> Result<Option<StageDraft>, String> {
+        let found = self.retired.iter().find(|(stage, _)| stage.name == name);
+        let (Some((_, loaded)), Some(inputs)) = (found, &self.inputs) else { return Ok(None) };
+        let inputs = StageInputs { outputs: published(plan), ..inputs.clone() };
+        loaded.teardown(&inputs, nodes).await.map_err(|error| Diagnostic::from(error).message)
+    }
+
     /// Calls back by stage, with the outputs that the whole plan published.
     pub(super) fn callbacks(&self, plan: &Plan) -> BTreeMap<String, Arc<dyn Callback>> {
         let outputs = published(plan);
+        let retired = self.retired.iter().filter_map(|it| self.plugin(it));
         self.with_inputs_of_each()
+            .chain(retired)
             .map(|(resolved, mut stage)| {
                 stage.inputs.outputs = outputs.clone();
                 (resolved.name.clone(), Arc::new(stage) as Arc<dyn Callback>)
@@ -162,15 +225,34 @@ impl Loaded {
     }
 
     fn with_inputs_of_each(&self) -> impl Iterator<Item = (&ResolvedStage, Plugin)> {
-        let stages = self.stages.iter();
-        stages.filter_map(|(resolved, loaded)| {
-            let plugin = Plugin {
-                _runtime: Arc::clone(&self.runtime),
-                loaded: loaded.clone(),
-                inputs: self.inputs.clone()?,
-            };
-            Some((resolved, plugin))
-        })
+        self.stages.iter().filter_map(|stage| self.plugin(stage))
+    }
+
+    fn plugin<'a>(
+        &self,
+        (resolved, loaded): &'a (ResolvedStage, LoadedStage),
+    ) -> Option<(&'a ResolvedStage, Plugin)> {
+        let runtime = Arc::clone(&self.runtime);
+        let plugin = Plugin { _runtime: runtime, loaded: loaded.clone(), inputs: self.inputs.clone()? };
+        Some((resolved, plugin))
+    }
+}
+
+fn inputs(
+    context: &Context,
+    manifest: &Arc<Manifest>,
+    facts: BTreeMap<NodeId, Facts>,
+    pki: &Pki,
+) -> StageInputs {
+    StageInputs {
+        manifest: Arc::clone(manifest),
+        facts: Arc::new(facts),
+        outputs: Outputs::default(),
+        pki: pki.clone(),
+        secrets: Secrets::new(&manifest.secrets, Arc::clone(&pki.state), context.redactor.clone()),
+        events: context.events.clone(),
+        redactor: context.redactor.clone(),
+        downloads: Arc::new(Downloads::new(context.paths.cache.join("files"), manifest.mirrors.push)),
     }
 }
 
@@ -181,15 +263,6 @@ fn published(plan: &Plan) -> Outputs {
         outputs.add(&stage.metadata, stage.nodes.as_ref(), &stage.outputs);
     }
     outputs
-}
-
-/// Embedded plugins that provide a slot.
-fn offers(slot: &str) -> Vec<String> {
-    let provides = |plugin: &&embedded::Embedded| {
-        let package = plugin.package();
-        package.is_ok_and(|package| package.metadata.provides.iter().any(|offer| offer.slot == slot))
-    };
-    embedded::all().iter().filter(provides).map(|plugin| plugin.name.to_owned()).collect()
 }
 
 /// One plugin with what it may look at.
@@ -207,10 +280,6 @@ impl Plugin {
 
 #[async_trait]
 impl Planner for Plugin {
-    async fn validate(&self, outputs: &Outputs) -> Result<Vec<Diagnostic>, Diagnostic> {
-        self.loaded.validate(&self.inputs(outputs)).await.map_err(Diagnostic::from)
-    }
-
     async fn plan(&self, outputs: &Outputs) -> Result<StageDraft, Diagnostic> {
         self.loaded.plan(&self.inputs(outputs)).await.map_err(Diagnostic::from)
     }

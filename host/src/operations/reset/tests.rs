@@ -60,6 +60,7 @@ fn context() -> Context {
         redactor: Redactor::default(),
         cancel: Cancel::default(),
         accept_new: false,
+        allow_network_rebuild: false,
     }
 }
 

@@ -16,7 +16,8 @@ use crate::op::{
     Action, ClusterOp, Content, NodeOp, absent, directory, exec, file, image, install, kernel_modules,
 };
 use crate::op::{
-    kube_apply, kube_delete, kube_node, kube_wait, link, packages, restart, service, swap_off, sysctl,
+    kube_apply, kube_apply_release, kube_delete, kube_node, kube_wait, link, packages, restart, service,
+    swap_off, sysctl,
 };
 use crate::op::{unpack, wait_for};
 use crate::plan::Check;
@@ -299,6 +300,20 @@ impl Host for State {
             self.on_cluster(kube_apply::KubeApply { stage, set, manifest: manifest.clone() }, wrong)?;
         self.keep_content(&handle, manifest)?;
         Ok(handle)
+    }
+
+    fn kube_apply_release(
+        &mut self,
+        set: String,
+        what: Resource<ReleaseHandle>,
+    ) -> Result<Resource<OpHandle>> {
+        let release = self.table.get(&what)?.0.clone();
+        let mut wrong: Vec<String> = check::word("set", &set, "-").into_iter().collect();
+        if kube_apply_release::KubeApplyRelease::source(&release).is_none() {
+            wrong.push(format!("{} {} is another file for each architecture", release.name, release.version));
+        }
+        let (stage, downloads) = (self.stage.name.clone(), self.inputs.downloads.clone());
+        self.on_cluster(kube_apply_release::KubeApplyRelease { stage, set, release, downloads }, wrong)
     }
 
     fn kube_delete(&mut self, set: String) -> Result<Resource<OpHandle>> {
