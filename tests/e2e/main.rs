@@ -7,6 +7,7 @@ mod high_availability;
 mod interrupted;
 mod members;
 mod networks;
+mod rebuild;
 mod recovery;
 mod refused;
 mod runtimes;
