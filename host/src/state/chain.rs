@@ -15,6 +15,9 @@ pub struct ChainLink {
     pub plugin: String,
     /// Where the plugin came from, as the manifest's `use` says it.
     pub reference: String,
+    /// What the operator granted to it.
+    #[serde(default)]
+    pub grants: Vec<String>,
     /// The slots that it provided.
     pub provides: Vec<String>,
     /// Its config as written. Secrets are in it by name only.
@@ -58,6 +61,7 @@ mod tests {
             name: name.into(),
             plugin: format!("ksp/{name}"),
             reference: name.into(),
+            grants: Vec::new(),
             provides: vec!["network".into()],
             config: serde_json::json!({ "port": port }),
         }

@@ -75,9 +75,9 @@ async fn retire_one(
     }
     let entry = entry(plan, link);
     let stage = loaded.adopt(now.manifest, &entry).await.map_err(|finding| unknown(link, &finding))?;
-    // What a stage gives to nodes is shared with those that take over there: it stays until the node is reset.
+    // What a stage gives to nodes is shared with those that take over there.
     if stage.metadata.provides.iter().any(|slot| slot.scope == Scope::Node) {
-        return Ok(None);
+        return Err(Box::new(stays(link)));
     }
     let Some(kubernetes) = now.kubernetes else {
         let message = format!(
@@ -107,7 +107,7 @@ fn entry(plan: &Plan, link: &ChainLink) -> StageEntry {
         version: semver::VersionReq::STAR,
         nodes: None,
         config: link.config.clone(),
-        grants: Vec::new(),
+        grants: link.grants.clone(),
     }
 }
 
@@ -223,6 +223,11 @@ fn interrupting(plan: &Plan, link: &ChainLink) -> Diagnostic {
         .hint(format!("or put `use = \"{}\"` back", link.reference))
 }
 
+fn stays(link: &ChainLink) -> Diagnostic {
+    let message = format!("stage `{}` has left the manifest; what it installed on nodes stays there", link.name);
+    Diagnostic::warning("ksp::stage::stays", message).hint("it goes when the node is reset: the ledger lists it")
+}
+
 fn unknown(link: &ChainLink, why: &dyn std::fmt::Display) -> Box<Diagnostic> {
     let message = format!(
         "stage `{}` has left the manifest, and what it left behind cannot be found out: {why}",
@@ -246,6 +251,7 @@ mod tests {
             name: "flannel".into(),
             plugin: "ksp/flannel".into(),
             reference: "ksp/flannel".into(),
+            grants: Vec::new(),
             provides: provides.iter().map(|slot| (*slot).to_owned()).collect(),
             config: serde_json::json!({}),
         }

@@ -168,6 +168,7 @@ impl Loaded {
                 name: stage.name.clone(),
                 plugin: stage.metadata.name.clone(),
                 reference: entry.plugin.clone(),
+                grants: entry.grants.clone(),
                 provides: stage.metadata.provides.iter().map(|slot| slot.slot.clone()).collect(),
                 config: stage.config.clone(),
             })
