@@ -162,6 +162,10 @@ pub fn leave(cx: &Context, node: &Node, via: Option<&Node>) -> Op {
     if let Some(drained) = &drained {
         left = left.after(drained);
     }
+    // What the kubelet leaves when it has ended: an empty cgroup, empty folders for plugins.
+    let end = "systemctl stop kubepods.slice 2>/dev/null; \
+        rmdir -p --ignore-fail-on-non-empty /usr/libexec/kubernetes/kubelet-plugins/volume/exec 2>/dev/null; true";
+    left = plan.exec(node, ["sh", "-c", end]).summary("clean up after the kubelet").after(&left);
     if let Some(via) = via {
         let delete = argv![
             "kubectl",

@@ -56,4 +56,6 @@ for argument in "$@"; do
   *) failed "unknown argument $argument" ;;
   esac
 done
+# Where CNI plugins keep what they know of pods: others may use it, too.
+rmdir /var/lib/cni/networks /var/lib/cni/results /var/lib/cni/cache /var/lib/cni 2>/dev/null
 exit $status

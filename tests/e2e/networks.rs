@@ -28,8 +28,8 @@ fn flannel_sends_packets_as_they_are() -> Result<()> {
     another_setting_is_rolled_out(&lab)?;
 
     // Images stay in containerd's store, which is a volume here; everything else goes.
-    lab.ksp(&["reset", "--confirm", "flannel", "--yes"])?.expect(0)?;
-    before.expect_nothing_new(&lab, &[])
+    lab.ksp(&["reset", "--confirm", "flannel"])?.expect(0)?;
+    before.expect_nothing_new(&lab)
 }
 
 fn another_back_end_is_refused(lab: &Lab) -> Result<()> {

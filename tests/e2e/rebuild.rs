@@ -62,6 +62,6 @@ fn another_network_needs_a_maintenance_window() -> Result<()> {
     ksp_lab::proof::show(&lab.scenario)?;
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
 
-    lab.ksp(&["reset", "--confirm", "rebuild", "--yes"])?.expect(0)?;
-    before.expect_nothing_new(&lab, &[])
+    lab.ksp(&["reset", "--confirm", "rebuild"])?.expect(0)?;
+    before.expect_nothing_new(&lab)
 }

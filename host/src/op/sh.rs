@@ -40,7 +40,7 @@ pub const FAILED: &str = r#"ksp_failed() {
 }
 "#;
 
-/// `ksp_parent DIRECTORY`: makes it when it is missing (root, 0755). Refuses a path that goes through a symbolic link which
+/// `ksp_parent DIRECTORY`: makes it when it is missing (root, 0755), and notes what it made in [`FOLDERS`]. Refuses a path that goes through a symbolic link which
 /// somebody other than root can change: root would write where that somebody wants.
 pub const PARENT: &str = r#"ksp_parent() {
   ksp_w=$1
@@ -51,9 +51,18 @@ pub const PARENT: &str = r#"ksp_parent() {
     fi
     ksp_w=${ksp_w%/*}
   done
-  [ -d "${1:-/}" ] || { ksp_e=$( (umask 022; mkdir -p -- "$1") 2>&1 ) || ksp_failed "$1" "$ksp_e"; }
+  [ ! -d "${1:-/}" ] || return 0
+  ksp_w=$1
+  while [ -n "$ksp_w" ] && [ ! -d "$ksp_w" ]; do
+    ksp_e=$( (umask 077; mkdir -p /var/lib/ksp && printf '%s\n' "$ksp_w" >> /var/lib/ksp/folders) 2>&1 ) || ksp_failed /var/lib/ksp "$ksp_e"
+    ksp_w=${ksp_w%/*}
+  done
+  ksp_e=$( (umask 022; mkdir -p -- "$1") 2>&1 ) || ksp_failed "$1" "$ksp_e"
 }
 "#;
+
+/// The folders that were made on the way to something, one a line: they go with it, when they are empty by then.
+pub const FOLDERS: &str = "/var/lib/ksp/folders";
 
 /// Everything that a script which changes files starts with.
 pub fn header() -> String {

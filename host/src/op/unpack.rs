@@ -330,7 +330,7 @@ e=$(find "$x" -type f -exec sync -- {} + 2>&1) || ksp_failed "$d" "$e"
 # Its exit status is the loop's: a redirection keeps it in this shell.
 (cd "$x" && find . -type d | LC_ALL=C sort) > "$w/folders"
 while IFS= read -r folder; do
-  e=$( { mkdir -p -- "$d/$folder" && find "$x/$folder" -mindepth 1 -maxdepth 1 ! -type d -exec mv -f -t "$d/$folder" -- {} +; } 2>&1 ) || ksp_failed "$d" "$e"
+  e=$( { ksp_parent "$d/$folder" && find "$x/$folder" -mindepth 1 -maxdepth 1 ! -type d -exec mv -f -t "$d/$folder" -- {} +; } 2>&1 ) || ksp_failed "$d" "$e"
 done < "$w/folders"
 cd "$d" || exit 1
 if command -v restorecon >/dev/null 2>&1; then each restorecon -- || :; fi

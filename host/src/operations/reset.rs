@@ -33,8 +33,10 @@ const STAGE: &str = "reset";
 /// How long taking back one thing may take: stopping a service that has much to stop.
 const ITEM_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Removes ksp's own folder; the fence has looked before. A mount point stays, empty.
-const FAREWELL: &str = "rm -rf -- \"$ksp_b\" || [ -z \"$(ls -A \"$ksp_b\")\" ]";
+/// Removes the folders that were made on the way to something and are empty now, children before parents, and ksp's own; the fence
+/// has looked before. A mount point stays, empty.
+const FAREWELL: &str = r#"sort -ru -- "$ksp_b/folders" 2>/dev/null | while IFS= read -r ksp_f; do rmdir -- "$ksp_f" 2>/dev/null; done
+rm -rf -- "$ksp_b" || [ -z "$(ls -A "$ksp_b")" ]"#;
 
 /// What would be removed.
 pub struct Survey {

@@ -128,8 +128,13 @@ impl Stage for Flannel {
 impl Teardown for Flannel {
     fn teardown(&self, cx: &Context, nodes: &Nodes) -> Result<()> {
         // What the pods of the DaemonSet have put on the nodes.
-        for path in ["/etc/cni/net.d/10-flannel.conflist", "/opt/cni/bin/flannel", "/run/flannel/subnet.env"]
-        {
+        for path in [
+            "/etc/cni/net.d/10-flannel.conflist",
+            "/opt/cni/bin/flannel",
+            "/run/flannel",
+            "/var/lib/cni/flannel",
+            "/var/lib/cni/networks/cbr0",
+        ] {
             cx.plan().absent(nodes, path);
         }
         Leftovers {

@@ -1,7 +1,7 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use crate::op::testing::Machine;
-use crate::op::{ChangeAction, Content, Modifiers, NodeOp as _, Verdict};
+use crate::op::{ChangeAction, Content, Modifiers, NodeOp as _, Verdict, sh};
 use crate::redact::Secret;
 
 use super::File;
@@ -21,6 +21,8 @@ async fn a_file_is_created_changed_and_left_alone() {
     let change = machine.converge(&file("/etc/new/deep/app.conf", "a\nb\n"), &none).await;
     assert_eq!((change.action, change.diff), (ChangeAction::Create, vec!["+a".into(), "+b".into()]));
     assert_eq!(mode(&machine, "/etc/new/deep"), 0o755);
+    // They go when the node is reset and they are empty.
+    assert_eq!(machine.read(sh::FOLDERS), "/etc/new/deep\n/etc/new\n");
     assert_eq!(mode(&machine, "/etc/new/deep/app.conf"), 0o644);
     let change = machine.converge(&file("/etc/new/deep/app.conf", "a\nc\n"), &none).await;
     assert_eq!(

@@ -224,8 +224,10 @@ fn interrupting(plan: &Plan, link: &ChainLink) -> Diagnostic {
 }
 
 fn stays(link: &ChainLink) -> Diagnostic {
-    let message = format!("stage `{}` has left the manifest; what it installed on nodes stays there", link.name);
-    Diagnostic::warning("ksp::stage::stays", message).hint("it goes when the node is reset: the ledger lists it")
+    let message =
+        format!("stage `{}` has left the manifest; what it installed on nodes stays there", link.name);
+    Diagnostic::warning("ksp::stage::stays", message)
+        .hint("it goes when the node is reset: the ledger lists it")
 }
 
 fn unknown(link: &ChainLink, why: &dyn std::fmt::Display) -> Box<Diagnostic> {
