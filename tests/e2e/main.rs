@@ -6,6 +6,7 @@ mod external_etcd;
 mod high_availability;
 mod interrupted;
 mod members;
+mod multus;
 mod networks;
 mod rebuild;
 mod recovery;
