@@ -46,8 +46,18 @@ pub const DEFAULT_KUBERNETES: &str = "1.36.3";
 pub struct Loaded {
     /// None when any finding is an error.
     pub manifest: Option<Manifest>,
+    /// What could be understood of a manifest that is refused: good for further findings, and for nothing else.
+    pub refused: Option<Manifest>,
     /// In the order of the text.
     pub findings: Vec<Diagnostic>,
+}
+
+/// Findings in the order of the text; those without a place come last.
+pub fn sort(findings: &mut [Diagnostic]) {
+    findings.sort_by_key(|finding| match finding.spans.first() {
+        Some(span) if !span.text.is_empty() => span.range.start,
+        _ => usize::MAX,
+    });
 }
 
 /// Reads and checks a manifest. Looks at the files it names (keys, secrets, checksums); contacts nothing.
@@ -59,15 +69,16 @@ pub fn load(path: &Path) -> Loaded {
 pub fn load_in(path: &Path, environment: &Environment) -> Loaded {
     match read::read(path) {
         Ok(read::Text { text, digest }) => check_text(path, &text, digest, environment),
-        Err(finding) => Loaded { manifest: None, findings: vec![finding] },
+        Err(finding) => Loaded { manifest: None, refused: None, findings: vec![finding] },
     }
 }
 
 /// Checks a text as if it had been read from `path`; `digest` is what the manifest will be known by.
 pub fn check_text(path: &Path, text: &str, digest: String, environment: &Environment) -> Loaded {
     let mut findings = Findings::default();
-    let manifest = examine(path, text, digest, environment, &mut findings);
-    Loaded { manifest: manifest.filter(|_| !findings.any_error()), findings: findings.into_sorted() }
+    let understood = examine(path, text, digest, environment, &mut findings);
+    let (manifest, refused) = if findings.any_error() { (None, understood) } else { (understood, None) };
+    Loaded { manifest, refused, findings: findings.into_sorted() }
 }
 
 fn examine(
@@ -89,11 +100,18 @@ fn examine(
     };
     let folder = path.parent().unwrap_or(Path::new(""));
     check::Check { file: &file, source: &source, folder, environment, findings: &mut *findings }.run();
-    if findings.any_error() {
-        return None;
-    }
+    // Conclusions from a stage that is not what was written would be wrong.
+    let stages_are_whole = findings.is_intact("/stage");
     let origin = resolve::Origin { path, folder, digest, environment };
-    resolve::resolve(file, source, &origin).map_err(|error| findings.push(internal(path, &error))).ok()
+    match resolve::resolve(file, source, &origin) {
+        Ok(manifest) => stages_are_whole.then_some(manifest),
+        // It is said already why it cannot be used.
+        Err(_) if findings.any_error() => None,
+        Err(error) => {
+            findings.push(internal(path, &error));
+            None
+        }
+    }
 }
 
 fn internal(path: &Path, error: &str) -> Diagnostic {

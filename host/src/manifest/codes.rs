@@ -42,6 +42,7 @@ codes! {
     CIDR_OVERLAP = "cidr-overlap", "pod and Service addresses overlap";
     CIDR_SIZE = "cidr-size", "a network that is larger or smaller than Kubernetes accepts";
     POD_CIDR_TOO_SMALL = "pod-cidr-too-small", "fewer pod networks (a /24 each, /64 with IPv6) than nodes";
+    POD_CIDR_NEARLY_FULL = "pod-cidr-nearly-full", "room for hardly any more nodes among the pod networks";
     MIXED_FAMILIES = "mixed-families", "IPv4 and IPv6 are mixed";
     ADDRESS_IN_CIDR = "address-in-cidr", "a node or the endpoint has an address that belongs to pods or Services";
 

@@ -67,10 +67,7 @@ impl Findings {
 
     /// All of them: those with a place first, in the order of the text.
     pub fn into_sorted(mut self) -> Vec<Diagnostic> {
-        self.list.sort_by_key(|finding| match finding.spans.first() {
-            Some(span) if !span.text.is_empty() => span.range.start,
-            _ => usize::MAX,
-        });
+        super::sort(&mut self.list);
         if self.left_out > 0 {
             self.list.push(
                 Diagnostic::error(codes::TOO_MANY, format!("{} more findings are not shown", self.left_out))

@@ -3,6 +3,7 @@
 //! What is wrong with manifest, plugins and configs is found before any node is contacted. See `prepare/README.md`.
 
 mod api;
+mod check;
 mod identity;
 mod nodes;
 mod retired;
@@ -27,7 +28,6 @@ use crate::plan::pending::{self, Leftovers};
 use crate::plan::probe::{self, Target};
 use crate::plan::{Filter, Plan, StageDraft};
 use crate::plugin::download::Downloads;
-use crate::plugin::resolve;
 use crate::transport::{self, ConnectOptions, Session};
 
 pub use stages::Loaded;
@@ -63,7 +63,7 @@ pub struct Prepared {
 /// # Errors
 /// With all findings; nothing was contacted.
 pub fn load(context: &Context) -> Result<(Arc<Manifest>, Vec<Diagnostic>), Failure> {
-    let manifest::Loaded { manifest, findings } = manifest::load(&context.manifest);
+    let manifest::Loaded { manifest, findings, .. } = manifest::load(&context.manifest);
     match manifest {
         Some(manifest) => Ok((Arc::new(manifest), findings)),
         None => Err(Failure::all(Class::Invalid, findings)),
@@ -75,28 +75,9 @@ pub fn load(context: &Context) -> Result<(Arc<Manifest>, Vec<Diagnostic>), Failu
 /// # Errors
 /// There is no plan: the manifest or a plugin is not acceptable, or nodes contradict it.
 pub async fn prepare(context: &Context, filter: Filter) -> Result<Prepared, Failure> {
-    let (manifest, mut notes) = load(context)?;
-    let phase = Phase::begin(context, "plugins");
-    let resolved = {
-        let manifest = Arc::clone(&manifest);
-        blocking(move || resolve::resolve(&manifest, resolve::Options::default())).await?
-    };
-    let resolved = match resolved {
-        Ok(resolved) => resolved,
-        Err(findings) => return Err(refused(context, &manifest, findings).await),
-    };
-    notes.extend(resolved.notes);
-    let probes = stages::probes(&resolved.stages);
-    let count = resolved.stages.len();
-    let loaded = stages::load(resolved.stages, context.paths.cache.clone()).await?;
-    phase.end(context, format!("{count} plugins"));
-    notes.extend(loaded.validate(context, &manifest).await);
-    if notes.iter().any(Diagnostic::is_error) {
-        return Err(Failure::all(Class::Invalid, notes));
-    }
-
-    let reached = reach(context, &manifest, &probes).await;
-    let nodes::Reached { sessions, mut gathered, mut unreachable, stops } = reached;
+    let check::Checked { manifest, loaded, probes, notes } = check::check(context).await?;
+    let nodes::Reached { sessions, mut gathered, mut unreachable, stops } =
+        reach(context, &manifest, &probes).await;
     refuse_without_nodes(&manifest, &sessions, &unreachable, stops)?;
 
     let state = identity::settle(&manifest, &gathered, &unreachable)?;
@@ -150,24 +131,6 @@ pub async fn prepare(context: &Context, filter: Filter) -> Result<Prepared, Fail
         loaded,
         running,
     })
-}
-
-/// What refuses the chain, and what the plugins of its sound stages find in their configs: one report for all of it.
-async fn refused(context: &Context, manifest: &Arc<Manifest>, mut findings: Vec<Diagnostic>) -> Failure {
-    let chain = Arc::clone(manifest);
-    let sound = blocking(move || {
-        let alone = |entry| resolve::resolve_alone(&chain, entry).ok();
-        chain.stages.iter().filter_map(alone).collect()
-    });
-    let loaded = match sound.await {
-        Ok(stages) => stages::load(stages, context.paths.cache.clone()).await,
-        Err(failure) => Err(failure),
-    };
-    match loaded {
-        Ok(loaded) => findings.extend(loaded.validate(context, manifest).await),
-        Err(failure) => findings.extend(failure.findings),
-    }
-    Failure::all(Class::Invalid, findings)
 }
 
 /// Does what is pending.

@@ -78,41 +78,72 @@ pub(crate) struct Found {
     trusted: bool,
 }
 
-/// Finds and checks the plugins of all stages.
-///
-/// # Errors
-/// All findings together; at least one refuses the run.
-pub fn resolve(manifest: &Manifest, options: Options) -> Result<Resolved, Vec<Diagnostic>> {
-    let mut findings = Vec::new();
-    let mut stages = Vec::new();
-    let mut locked = Vec::new();
+/// What was found of a chain, with everything that is wrong with it.
+#[derive(Debug, Clone, Default)]
+pub struct Examined {
+    /// Stages that have no error of their own, in the manifest's order.
+    pub stages: Vec<ResolvedStage>,
+    /// All findings.
+    pub findings: Vec<Diagnostic>,
+    locked: Vec<lockfile::Entry>,
+}
+
+/// Finds and checks the plugins of all stages. Leaves `ksp.lock` alone.
+pub fn examine(manifest: &Manifest) -> Examined {
+    let mut examined = Examined::default();
+    let mut all = Vec::new();
     for entry in &manifest.stages {
         let found = match find(manifest, entry) {
             Ok(found) => found,
             Err(finding) => {
-                findings.push(*finding);
+                examined.findings.push(*finding);
                 continue;
             }
         };
         let (stage, source, wrong) = check(manifest, entry, found);
-        findings.extend(wrong);
-        locked.push(lockfile::Entry::of(&stage, source));
-        stages.push(stage);
+        if !wrong.iter().any(Diagnostic::is_error) {
+            examined.stages.push(stage.clone());
+        }
+        examined.findings.extend(wrong);
+        examined.locked.push(lockfile::Entry::of(&stage, source));
+        all.push(stage);
     }
     // A stage that was not found would make the slots of the others look missing.
-    if stages.len() == manifest.stages.len() {
-        findings.extend(slots::check(manifest, &stages));
+    if all.len() == manifest.stages.len() {
+        examined.findings.extend(slots::check(manifest, &all));
     }
-    let mut notes = Vec::new();
-    if !findings.iter().any(Diagnostic::is_error) {
+    examined
+}
+
+impl Examined {
+    /// True when something refuses the chain.
+    pub fn any_error(&self) -> bool {
+        self.findings.iter().any(Diagnostic::is_error)
+    }
+
+    /// Compares the plugins with `ksp.lock`, and writes it when something is new. For a chain without errors.
+    pub fn settle(&mut self, manifest: &Manifest, options: Options) {
         let path = manifest.path.with_file_name("ksp.lock");
-        findings.extend(lockfile::settle(&path, locked, options.lock, &mut notes));
+        let mut notes = Vec::new();
+        let wrong = lockfile::settle(&path, std::mem::take(&mut self.locked), options.lock, &mut notes);
+        self.findings.extend(wrong);
+        self.findings.extend(notes);
     }
-    if findings.iter().any(Diagnostic::is_error) {
-        return Err(findings);
+}
+
+/// Finds and checks the plugins of all stages, and settles `ksp.lock`.
+///
+/// # Errors
+/// All findings together; at least one refuses the run.
+pub fn resolve(manifest: &Manifest, options: Options) -> Result<Resolved, Vec<Diagnostic>> {
+    let mut examined = examine(manifest);
+    if !examined.any_error() {
+        examined.settle(manifest, options);
     }
-    notes.splice(0..0, findings);
-    Ok(Resolved { stages, notes })
+    if examined.any_error() {
+        return Err(examined.findings);
+    }
+    Ok(Resolved { stages: examined.stages, notes: examined.findings })
 }
 
 /// One stage alone, without slots and lock.

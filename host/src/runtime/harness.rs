@@ -165,7 +165,8 @@ pub fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| Runtime::new(&cache_folder()).unwrap_or_else(|error| panic!("{error}")))
 }
 
-fn cache_folder() -> PathBuf {
+/// Where compiled plugins are kept, so that a test which starts a runtime of its own need not compile them again.
+pub fn cache_folder() -> PathBuf {
     Path::new(env!("OUT_DIR")).join("test-cache")
 }
 

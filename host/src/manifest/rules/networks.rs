@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use crate::diagnostic::Diagnostic;
 use crate::manifest::check::Check;
 use crate::manifest::{codes, syntax};
+use crate::node::Role;
 
 const PODS: &str = "/cluster/pod-cidr";
 const SERVICES: &str = "/cluster/service-cidr";
@@ -136,19 +137,30 @@ pub fn pod_size(check: &mut Check<'_>) {
     }
 }
 
-/// A node without a pod network never becomes ready.
+/// A node without a pod network never becomes ready, and one that has joined later has none when the others have taken them all.
 pub fn pod_networks_for_all_nodes(check: &mut Check<'_>) {
     let [(pointer, _, Some(pods)), _] = both(check) else { return };
-    let (room, nodes) = (node_networks(&pods), check.file.node.len() as u64);
-    if pods.prefix_len() <= node_mask(&pods) && nodes > room {
-        let bits = 64 - nodes.saturating_sub(1).leading_zeros();
-        let prefix = u32::from(node_mask(&pods)).saturating_sub(bits);
-        let message =
-            format!("{pods} has room for {room} nodes (a /{} each), there are {nodes}", node_mask(&pods));
-        let finding = Diagnostic::error(codes::POD_CIDR_TOO_SMALL, message)
-            .hint(format!("use /{prefix} or larger, with room to grow; it cannot be changed later"));
-        check.report(pointer, finding);
+    if pods.prefix_len() > node_mask(&pods) {
+        return;
     }
+    // Nodes that only run etcd are none of Kubernetes'.
+    let runs_pods = |roles: &[Role]| roles.iter().any(|role| *role != Role::Etcd);
+    let nodes = check.file.node.iter().filter(|node| runs_pods(&node.roles)).count() as u64;
+    let (room, mask) = (node_networks(&pods), node_mask(&pods));
+    let finding = if nodes > room {
+        let bits = 64 - nodes.saturating_sub(1).leading_zeros();
+        let prefix = u32::from(mask).saturating_sub(bits);
+        let message = format!("{pods} has room for {room} nodes (a /{mask} each), there are {nodes}");
+        Diagnostic::error(codes::POD_CIDR_TOO_SMALL, message)
+            .hint(format!("use /{prefix} or larger, with room to grow; it cannot be changed later"))
+    } else if nodes * 10 > room * 9 {
+        let message = format!("{pods} has room for {room} nodes (a /{mask} each), {nodes} are taken");
+        Diagnostic::warning(codes::POD_CIDR_NEARLY_FULL, message)
+            .hint("use a larger one when the cluster is to grow; it cannot be changed later")
+    } else {
+        return;
+    };
+    check.report(pointer, finding);
 }
 
 /// Traffic to such a node would go to a pod or a Service instead.

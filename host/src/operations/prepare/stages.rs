@@ -61,11 +61,11 @@ pub fn probes(stages: &[ResolvedStage]) -> Vec<Probe> {
     all.into_iter().collect()
 }
 
-/// Makes all plugins ready to be called.
+/// Makes plugins ready to be called. Findings are about those that cannot be.
 ///
 /// # Errors
-/// Those that cannot be loaded.
-pub async fn load(stages: Vec<ResolvedStage>, cache: PathBuf) -> Result<Loaded, Failure> {
+/// No plugin can be called on this machine.
+pub async fn load(stages: Vec<ResolvedStage>, cache: PathBuf) -> Result<(Loaded, Vec<Diagnostic>), Failure> {
     let runtime = blocking(move || Runtime::new(&cache).map_err(refusal)).await??;
     let runtime = Arc::new(runtime);
     let loads = stages.into_iter().map(|stage| {
@@ -79,11 +79,13 @@ pub async fn load(stages: Vec<ResolvedStage>, cache: PathBuf) -> Result<Loaded, 
             Err(failure) => findings.extend(failure.findings),
         }
     }
-    if findings.is_empty() {
-        Ok(Loaded { runtime, stages: ready, retired: Vec::new(), inputs: None })
-    } else {
-        Err(Failure::all(Class::Invalid, findings))
-    }
+    Ok((Loaded { runtime, stages: ready, retired: Vec::new(), inputs: None }, findings))
+}
+
+/// How a failure with these findings ends: as the user's, or as a defect.
+pub(super) fn class_of(findings: &[Diagnostic]) -> Class {
+    let defect = findings.iter().any(|finding| DEFECTS.contains(&finding.code.as_str()));
+    if defect { Class::Internal } else { Class::Invalid }
 }
 
 fn refusal(error: PluginError) -> Failure {
@@ -104,14 +106,15 @@ impl Loaded {
         self
     }
 
-    /// What the plugins find in their configs that schemas cannot say. Needs nothing of any node.
+    /// What the plugins find in their configs that schemas cannot say, or why one could not say anything.
     pub(super) async fn validate(&self, context: &Context, manifest: &Arc<Manifest>) -> Vec<Diagnostic> {
+        // There are no facts and no secrets yet, and a plugin that asks for some is told so.
         let state = Arc::new(Mutex::new(ClusterState::default()));
         let pki = Pki::new(state, context.redactor.clone());
         let inputs = inputs(context, manifest, BTreeMap::new(), &pki);
         let mut findings = Vec::new();
-        for (_, loaded) in &self.stages {
-            match loaded.validate(&inputs).await {
+        for (_, stage) in &self.stages {
+            match stage.validate(&inputs).await {
                 Ok(found) => findings.extend(found),
                 Err(error) => findings.push(error.into()),
             }
@@ -131,10 +134,8 @@ impl Loaded {
                 planner: Box::new(stage),
             })
             .collect();
-        build::build(&candidates, &manifest.nodes, slots::offers).await.map_err(|findings| {
-            let defect = findings.iter().any(|finding| DEFECTS.contains(&finding.code.as_str()));
-            Failure::all(if defect { Class::Internal } else { Class::Invalid }, findings)
-        })
+        let built = build::build(&candidates, &manifest.nodes, slots::offers).await;
+        built.map_err(|findings| Failure::all(class_of(&findings), findings))
     }
 
     /// What plugins have to do on nodes that are about to be reset, by stage. Stages that have nothing to do are left out.

@@ -41,6 +41,11 @@ fn findings(
             None => finding,
         }
     };
+    let path = error.schema_path().to_string();
+    let advised = |finding: Diagnostic| match advice(schema, &path, &pointer) {
+        Some(advice) => finding.hint(advice),
+        None => finding,
+    };
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let known = siblings(schema, &error.schema_path().to_string(), "properties");
@@ -61,23 +66,40 @@ fn findings(
         }
         ValidationErrorKind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
-            vec![make("ksp::stage::missing-key", &pointer, format!("`{key}` is missing"))]
+            let object = path.strip_suffix("/required").unwrap_or_default();
+            let place = format!("{object}/properties/{key}/type");
+            let finding = make("ksp::stage::missing-key", &pointer, format!("`{key}` is missing"));
+            let hint = advice(schema, &place, &format!("/{key}")).unwrap_or_else(|| format!("write `{key}`"));
+            vec![finding.hint(hint)]
         }
         ValidationErrorKind::Enum { options } => {
-            vec![make(
-                "ksp::stage::config",
-                &pointer,
-                expected(error.instance(), options.as_array().map_or(&[][..], Vec::as_slice)),
-            )]
+            let options = options.as_array().map_or(&[][..], Vec::as_slice);
+            vec![advised(make("ksp::stage::config", &pointer, expected(error.instance(), options)))]
         }
         ValidationErrorKind::OneOfNotValid { .. } | ValidationErrorKind::AnyOf { .. } => {
             let choices = choices(schema, &error.schema_path().to_string());
             let message =
                 if choices.is_empty() { shortened(error) } else { expected(error.instance(), &choices) };
-            vec![make("ksp::stage::config", &pointer, message)]
+            vec![advised(make("ksp::stage::config", &pointer, message))]
         }
-        _ => vec![make("ksp::stage::config", &pointer, shortened(error))],
+        _ => vec![advised(make("ksp::stage::config", &pointer, shortened(error)))],
     }
+}
+
+/// What a key means and what it is without being written, as the schema says beside the keyword that a path ends with.
+fn advice(schema: &Value, path: &str, pointer: &str) -> Option<String> {
+    // A reference may stand between the property and the keyword: the property says it best.
+    let mut place = path.rsplit_once('/')?.0;
+    while let Some(outer) = place.strip_suffix("/$ref") {
+        place = outer;
+    }
+    let property = follow(schema, place)?;
+    let key = pointer.rsplit('/').next()?;
+    let meaning = property.get("description")?.as_str()?.trim_end_matches('.');
+    Some(match property.get("default") {
+        Some(default) => format!("`{key}`: {meaning}; the default is {default}"),
+        None => format!("`{key}`: {meaning}"),
+    })
 }
 
 fn expected(found: &Value, choices: &[Value]) -> String {
