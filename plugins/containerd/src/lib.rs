@@ -68,17 +68,26 @@ impl Default for Containerd {
 const SOCKET: &str = "unix:///run/containerd/containerd.sock";
 
 impl Stage for Containerd {
-    fn validate(&self, _cx: &Context) -> Vec<Finding> {
-        match config::format_of(&self.version) {
-            Some(_) => Vec::new(),
-            None => vec![
-                Finding::error(
-                    "/version",
-                    format!("`{}` is not a version of containerd that is supported", self.version),
-                )
-                .hint("1.7 and newer, such as \"2.3.4\""),
-            ],
+    fn validate(&self, cx: &Context) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if config::format_of(&self.version).is_none() {
+            let message = format!("`{}` is not a version of containerd that is supported", self.version);
+            findings.push(Finding::error("/version", message).hint("1.7 and newer, such as \"2.3.4\""));
+        } else {
+            findings.extend(cx.unknown_release("containerd", &self.version, "/version"));
         }
+        for (name, version) in [
+            ("runc", &self.runc),
+            ("cni-plugins", &self.cni_plugins),
+            ("crictl", &self.crictl),
+            ("nerdctl", &self.nerdctl),
+        ] {
+            // Without a version it is not installed.
+            if name != "nerdctl" || !version.is_empty() {
+                findings.extend(cx.unknown_release(name, version, &format!("/{name}")));
+            }
+        }
+        findings
     }
 
     fn plan(&self, cx: &Context) -> Result<()> {

@@ -64,7 +64,7 @@ impl Default for ControlPlane {
 }
 
 impl Stage for ControlPlane {
-    fn validate(&self, _cx: &Context) -> Vec<Finding> {
+    fn validate(&self, cx: &Context) -> Vec<Finding> {
         let flags = [
             ("api-server", &self.api_server),
             ("controller-manager", &self.controller_manager),
@@ -78,6 +78,7 @@ impl Stage for ControlPlane {
                 Finding::error(format!("/{part}/{flag}"), format!("`{flag}` is written with dashes in front"))
                     .hint(format!("write it as `{}`", flag.trim_start_matches('-')))
             })
+            .chain(cx.unknown_release("etcd", &self.etcd_tools, "/etcd-tools"))
             .collect()
     }
 

@@ -100,7 +100,11 @@ impl Stage for CriO {
             Err(error) => return vec![Finding::error("", error.message())],
         };
         let mut findings = registries::check(&spec.mirrors.images);
-        findings.extend(releases::choose(&self.version, &spec.kubernetes).err());
+        match releases::choose(&self.version, &spec.kubernetes) {
+            Ok(version) => findings.extend(cx.unknown_release("cri-o", &version, "/version")),
+            Err(finding) => findings.push(finding),
+        }
+        findings.extend(cx.unknown_release("cni-plugins", &self.cni_plugins, "/cni-plugins"));
         findings
     }
 

@@ -126,6 +126,9 @@ impl Etcd {
 impl Stage for Etcd {
     fn validate(&self, cx: &Context) -> Vec<Finding> {
         let mut findings = self.wrong_values();
+        if config::minor_of(&self.version).is_some() {
+            findings.extend(cx.unknown_release("etcd", &self.version, "/version"));
+        }
         if cx.nodes("role=etcd").is_ok_and(|nodes| nodes.is_empty()) {
             findings.push(Finding::error("", "no node has the role `etcd`").hint(
                 "give it to one node or three, or remove this stage: then control planes run etcd themselves",

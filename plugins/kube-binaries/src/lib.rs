@@ -45,6 +45,19 @@ WantedBy=multi-user.target
 }
 
 impl Stage for KubeBinaries {
+    fn validate(&self, cx: &Context) -> Vec<Finding> {
+        let version = match cx.spec() {
+            Ok(spec) => spec.kubernetes.to_string(),
+            Err(error) => return vec![Finding::error("", error.message())],
+        };
+        let unknown =
+            ["kubelet", "kubeadm", "kubectl"].iter().find_map(|name| cx.unknown_release(name, &version, ""));
+        unknown
+            .map(|finding| finding.hint("choose one of these as the cluster's `kubernetes`"))
+            .into_iter()
+            .collect()
+    }
+
     fn plan(&self, cx: &Context) -> Result<()> {
         let nodes = cx.nodes("*")?.filter(|node| node.is(Role::ControlPlane) || node.is(Role::Worker));
         let version = cx.spec()?.kubernetes.to_string();

@@ -34,7 +34,8 @@ pub fn resolve(metadata: &Metadata, name: &str, version: &str, mirrors: &Mirrors
         if !sources.is_empty() {
             return Ok(Release { name: name.into(), version: version.into(), sources });
         }
-        let versions: Vec<&str> = artifact.versions.keys().map(String::as_str).collect();
+        let mut versions: Vec<&str> = artifact.versions.keys().map(String::as_str).collect();
+        versions.sort_by_key(|version| semver::Version::parse(version).ok());
         let known = format!("{} knows no {name} {version}; it knows {}", metadata.name, listed(&versions));
         return Err(not_found(format!("{known}; another one needs its checksum in `mirrors.checksums`")));
     };
