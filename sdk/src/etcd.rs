@@ -1,12 +1,14 @@
 //! How the cluster's etcd is run and reached. The stage that runs it publishes this under [`OUTPUT`], so that other stages and the
 //! host (`ksp etcd`, `ksp status`) find its members without knowing the stage.
 
+mod disk;
 mod members;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Authority, Context, NodeSpec, Result, argv};
 
+pub use disk::require_disk;
 pub use members::{Health, Member, Members, majority};
 
 /// The key of the output.

@@ -8,6 +8,9 @@ use crate::{ControlPlane, settings};
 /// Where the members keep their data: kubeadm's default.
 pub const DATA: &str = "/var/lib/etcd";
 
+/// etcd's own default, in milliseconds: how long members wait for a leader.
+const ELECTION: u64 = 1000;
+
 const API_SERVER: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
 const MANIFEST: &str = "/etc/kubernetes/manifests/etcd.yaml";
 
@@ -24,6 +27,7 @@ pub fn prepare(cx: &Context, nodes: &Nodes) -> Result<()> {
     plan.directory(nodes, DATA).mode(0o700);
     plan.directory(nodes, format!("{DATA}/member")).mode(0o700);
     plan.file(nodes, trusted(), ksp_sdk::etcd::authority(cx)?.certificate());
+    ksp_sdk::etcd::require_disk(cx, nodes, DATA, ELECTION);
     Ok(())
 }
 

@@ -150,10 +150,17 @@ impl Stage for Etcd {
             cx.plan().finding(node, Severity::Error, refusal.code, &refusal.message, Some(&refusal.hint));
         }
 
+        self.same_minor(cx, &nodes, &seen);
+
         let programs = self.programs_and_folders(cx, &nodes)?;
         let mut restarts_on = certificates::place(cx, &nodes)?;
         restarts_on.push(programs);
         let cluster = Cluster { cx, stage: self, nodes, decision };
+        let new = [Standing::Founds, Standing::Joins].map(|standing| cluster.standing(standing)).concat();
+        if !new.is_empty() {
+            let new: Nodes = new.into_iter().map(|(_, node)| node.clone()).collect();
+            etcd::require_disk(cx, &new, DATA, self.election);
+        }
         begin::begin(&cluster)?;
         let members = join::join(&cluster)?;
         renew::renew(&cluster, restarts_on, members.as_ref())?;
@@ -172,6 +179,21 @@ impl Stage for Etcd {
 }
 
 impl Etcd {
+    /// Another minor needs more than other programs: all members on the newest patch before, a snapshot, no way back (T4).
+    fn same_minor(&self, cx: &Context, nodes: &Nodes, seen: &[Seen]) {
+        for (node, _) in nodes.iter().zip(seen).filter(|(_, seen)| seen.reached && seen.complete) {
+            let said = node.facts().probe("external-etcd-version");
+            let Some(running) = said.and_then(|it| version(&it.stdout)) else { continue };
+            if config::minor_of(&running) != config::minor_of(&self.version) {
+                let message = format!("the member runs etcd {running}, the manifest says {}", self.version);
+                let hint = format!(
+                    "ksp changes no more than the patch release of a living etcd yet: write `version = \"{running}\"`"
+                );
+                cx.plan().finding(Some(node), Severity::Error, "etcd.version", message, Some(&hint));
+            }
+        }
+    }
+
     fn wrong_values(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         if config::minor_of(&self.version).is_none() {
@@ -196,6 +218,11 @@ impl Etcd {
         }
         findings
     }
+}
+
+/// The version in what `etcd --version` prints.
+fn version(text: &str) -> Option<String> {
+    text.lines().find_map(|line| line.strip_prefix("etcd Version: ")).map(|version| version.trim().to_owned())
 }
 
 impl Teardown for Etcd {
