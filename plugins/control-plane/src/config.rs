@@ -7,7 +7,7 @@ use ksp_sdk::prelude::*;
 use serde_json::Value;
 
 use crate::external_etcd::ExternalEtcd;
-use crate::{ControlPlane, etcd};
+use crate::{ControlPlane, encryption, etcd};
 
 fn flags(flags: &BTreeMap<String, String>) -> Vec<Value> {
     flags.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
@@ -48,7 +48,7 @@ fn cluster(stage: &ControlPlane, spec: &Spec, external: Option<&ExternalEtcd>) -
         "controlPlaneEndpoint": spec.endpoint,
         "imageRepository": stage.image_repository,
         "networking": { "podSubnet": spec.pod_cidr, "serviceSubnet": spec.service_cidr, "dnsDomain": spec.dns_domain },
-        "apiServer": { "certSANs": names(stage, spec), "extraArgs": flags(&stage.api_server) },
+        "apiServer": { "certSANs": names(stage, spec), "extraArgs": flags(&api_server(stage)) },
         "controllerManager": { "extraArgs": flags(&controller_manager(stage)) },
         "scheduler": { "extraArgs": flags(&stage.scheduler) },
         "etcd": external.map_or_else(stacked, ExternalEtcd::kubeadm),
@@ -79,6 +79,14 @@ fn controller_manager(stage: &ControlPlane) -> BTreeMap<String, String> {
     let mut flags: BTreeMap<String, String> =
         defaults.map(|(flag, value)| (flag.to_owned(), value.to_owned())).into();
     flags.extend(stage.controller_manager.clone());
+    flags
+}
+
+fn api_server(stage: &ControlPlane) -> BTreeMap<String, String> {
+    let mut flags = stage.api_server.clone();
+    if stage.encrypt_secrets {
+        flags.insert(encryption::FLAG.to_owned(), encryption::CONFIG.to_owned());
+    }
     flags
 }
 
@@ -187,6 +195,16 @@ mod tests {
         assert!(text.contains("10.0.0.1") && !text.contains("token"), "{text}");
         let text = etcd_file(&stage, &spec(), &member(&["control-plane"]), "unix:///cri.sock");
         assert!(text.contains("\"existing\"") && !text.contains("controlPlaneEndpoint"), "{text}");
+    }
+
+    /// T16: authorities are in place on a control plane that joins, so that no key waits in the cluster for two hours and ends.
+    #[test]
+    fn no_certificate_key_can_expire_between_steps_t16() {
+        let stage = ControlPlane::default();
+        let member = member(&["control-plane"]);
+        for text in [join(&stage, &member, "unix:///c"), init(&stage, &spec(), None, &member, "unix:///c")] {
+            assert!(!text.contains("certificateKey"), "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod authorities;
 mod bring_up;
 mod config;
+mod encryption;
 mod etcd;
 mod external_etcd;
 mod images;
@@ -38,6 +39,8 @@ pub struct ControlPlane {
     pub scheduler: BTreeMap<String, String>,
     /// Flags of etcd.
     pub etcd: BTreeMap<String, String>,
+    /// Encrypt Secrets before they reach etcd. Chosen when the cluster is made.
+    pub encrypt_secrets: bool,
     /// The version of `etcdctl` and `etcdutl` on control planes.
     pub etcd_tools: String,
     /// Keys of the `KubeletConfiguration` of the whole cluster.
@@ -56,6 +59,7 @@ impl Default for ControlPlane {
             controller_manager: BTreeMap::new(),
             scheduler: BTreeMap::new(),
             etcd: BTreeMap::new(),
+            encrypt_secrets: false,
             etcd_tools: "3.6.8".into(),
             kubelet: serde_json::Map::new(),
             ignore_preflight_errors: Vec::new(),
@@ -71,15 +75,14 @@ impl Stage for ControlPlane {
             ("scheduler", &self.scheduler),
             ("etcd", &self.etcd),
         ];
+        let mut findings = self.contradictions();
         let dashed = flags.iter().flat_map(|(part, flags)| flags.keys().map(move |flag| (part, flag)));
-        dashed
-            .filter(|(_, flag)| flag.starts_with('-'))
-            .map(|(part, flag)| {
-                Finding::error(format!("/{part}/{flag}"), format!("`{flag}` is written with dashes in front"))
-                    .hint(format!("write it as `{}`", flag.trim_start_matches('-')))
-            })
-            .chain(cx.unknown_release("etcd", &self.etcd_tools, "/etcd-tools"))
-            .collect()
+        findings.extend(dashed.filter(|(_, flag)| flag.starts_with('-')).map(|(part, flag)| {
+            Finding::error(format!("/{part}/{flag}"), format!("`{flag}` is written with dashes in front"))
+                .hint(format!("write it as `{}`", flag.trim_start_matches('-')))
+        }));
+        findings.extend(cx.unknown_release("etcd", &self.etcd_tools, "/etcd-tools"));
+        findings
     }
 
     fn plan(&self, cx: &Context) -> Result<()> {
@@ -93,6 +96,7 @@ impl Stage for ControlPlane {
         membership::report(cx, &membership.changes);
         same_version(cx, &nodes)?;
         endpoint_outlives_nodes(cx, &nodes)?;
+        encryption::stays(cx, self, &nodes);
         let Some(first) = membership.via.as_ref().or_else(|| first_of(&nodes)) else {
             return Err(Error::unsupported("control-plane.no-node", "no node has the role `control-plane`"));
         };
@@ -107,6 +111,7 @@ impl Stage for ControlPlane {
 
         images::pull(cx, self, &nodes, external.is_none())?;
         authorities::place(cx, &nodes)?;
+        encryption::place(cx, self, &nodes)?;
         if let Some(external) = external {
             external.place(cx, &nodes)?;
         } else {
@@ -142,6 +147,29 @@ impl Stage for ControlPlane {
             layout.publish(cx)?;
         }
         Ok(())
+    }
+}
+
+impl ControlPlane {
+    /// What stands in the way of each other.
+    fn contradictions(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if self.encrypt_secrets && self.api_server.contains_key(encryption::FLAG) {
+            let message = format!("`{}` says where another configuration of encryption is", encryption::FLAG);
+            findings.push(
+                Finding::error(format!("/api-server/{}", encryption::FLAG), message)
+                    .hint("remove it, or `encrypt-secrets`"),
+            );
+        }
+        // Until somebody has signed a kubelet's certificate nobody gets through to it, and who signs all of them lets every node
+        // pose as any other (T27).
+        if self.kubelet.get("serverTLSBootstrap").is_some_and(|wanted| wanted == true) {
+            findings.push(
+                Finding::warning("/kubelet/serverTLSBootstrap", "no stage of ksp approves the certificates that kubelets ask for then; without them `kubectl logs` and `exec` fail")
+                    .hint("remove it, or run an approver that compares names and addresses with the node's own"),
+            );
+        }
+        findings
     }
 }
 
@@ -203,3 +231,27 @@ impl Teardown for ControlPlane {
 }
 
 ksp_sdk::register!(ControlPlane, teardown);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contradictions_are_found() {
+        let flag = [("encryption-provider-config".to_owned(), "/x".to_owned())];
+        let stage =
+            ControlPlane { encrypt_secrets: true, api_server: flag.into(), ..ControlPlane::default() };
+        let paths: Vec<String> = stage.contradictions().iter().map(|it| it.path().to_owned()).collect();
+        assert_eq!(paths, ["/api-server/encryption-provider-config"]);
+        assert!(ControlPlane::default().contradictions().is_empty());
+    }
+
+    #[test]
+    fn who_wants_signed_kubelets_is_told_that_somebody_has_to_sign_t27() {
+        let kubelet = json!({ "serverTLSBootstrap": true }).as_object().unwrap().clone();
+        let stage = ControlPlane { kubelet, ..ControlPlane::default() };
+        assert_eq!(stage.contradictions()[0].path(), "/kubelet/serverTLSBootstrap");
+        let kubelet = json!({ "serverTLSBootstrap": false }).as_object().unwrap().clone();
+        assert!(ControlPlane { kubelet, ..ControlPlane::default() }.contradictions().is_empty());
+    }
+}
