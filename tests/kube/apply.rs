@@ -277,6 +277,7 @@ pub async fn what_others_set_stays(cluster: &Cluster) {
     assert!(lines.iter().any(|line| line.starts_with('+') && line.contains("ksp.dev/set")), "{lines:?}");
 }
 
+/// T19: it is refused as what it is, and nothing else of the set is applied.
 pub async fn an_immutable_field_is_told_before_anything_changes(cluster: &Cluster) {
     let name = cluster.unique("fixed");
     run(cluster, &op(&name, &workload(&name, "agent:1"))).await.unwrap();

@@ -164,6 +164,7 @@ mod tests {
         kube::Error::Api(Status::failure(message, reason).with_code(code).boxed())
     }
 
+    /// T19: only what has a name is tried again; everything else stops the run.
     #[test]
     fn answers_are_told_apart() {
         let cases = [

@@ -107,6 +107,7 @@ fn a_leaf_holds_what_was_asked() {
     );
 }
 
+/// T10: a second run writes no new certificates, and restarts nobody.
 #[test]
 fn a_leaf_is_kept_until_its_request_or_its_authority_changes() {
     let pki = pki();
@@ -124,6 +125,7 @@ fn a_leaf_is_kept_until_its_request_or_its_authority_changes() {
     assert!(second != pki.issue("kubernetes", "apiserver", &wider).unwrap());
 }
 
+/// T10: leaves live for a year and are renewed in time, not for a century.
 #[test]
 fn a_leaf_is_replaced_before_its_end() {
     let pki = pki();

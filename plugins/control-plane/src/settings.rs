@@ -124,3 +124,6 @@ fn certificate(cx: &Context, node: &Node) -> Result<Op> {
     let op = cx.plan().exec(node, ["sh", "-s", "--", CLUSTER]).stdin(&cx.asset("certificate.sh")?);
     Ok(op.summary("issue the API server's certificate anew"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! The number of etcd members. Members are the nodes with the role `etcd`, or the control planes when there are none.
+//! The number of etcd members. Members are the nodes with the role `etcd`, or the control planes when there are none (T12).
 
 use super::roles::with_role;
 use crate::diagnostic::Diagnostic;

@@ -110,16 +110,18 @@ pub async fn survey(context: &Context, wish: &Wish, risk: bool) -> Result<Change
     let leaving = wish.leaving();
     let prepared = prepare::prepare(context, Filter::default()).await?;
     let arithmetic = Arithmetic::of(&status::status(&prepared).await?, &leaving);
-    if let Some(arithmetic) = arithmetic.filter(|it| !it.is_safe() && !risk) {
-        let finding = Diagnostic::error("ksp::node::quorum", format!("{} cannot go", leaving.join(", ")))
-            .note(arithmetic.to_string())
-            .hint(
-                "bring a member back first (`ksp etcd status`); `--allow-quorum-risk` goes on in spite of it",
-            );
-        return Err(Failure::new(Class::Failed, finding));
-    }
+    keeps_quorum(arithmetic, &leaving, risk)?;
     let survey = reset::survey(context, &leaving).await?;
     Ok(Change { text, survey, arithmetic, leaving, prepared })
+}
+
+/// Refuses what would cost etcd its majority, unless the risk is allowed.
+fn keeps_quorum(arithmetic: Option<Arithmetic>, leaving: &[String], risk: bool) -> Result<(), Failure> {
+    let Some(arithmetic) = arithmetic.filter(|it| !it.is_safe() && !risk) else { return Ok(()) };
+    let finding = Diagnostic::error("ksp::node::quorum", format!("{} cannot go", leaving.join(", ")))
+        .note(arithmetic.to_string())
+        .hint("bring a member back first (`ksp etcd status`); `--allow-quorum-risk` goes on in spite of it");
+    Err(Failure::new(Class::Failed, finding))
 }
 
 /// The manifest's text after the change, checked as a whole.
@@ -186,6 +188,21 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn who_allows_the_risk_is_not_refused() {
+        let leaving = ["cp3".to_owned()];
+        let (safe, risky) = ([(3, 3), (2, 2)], [(3, 2), (2, 1)]);
+        let of = |[before, after]: [(usize, usize); 2]| Some(Arithmetic { before, after });
+        assert!(
+            keeps_quorum(None, &leaving, false).is_ok() && keeps_quorum(of(safe), &leaving, false).is_ok()
+        );
+        assert!(keeps_quorum(of(risky), &leaving, true).is_ok());
+        let refused = keeps_quorum(of(risky), &leaving, false).unwrap_err();
+        assert_eq!(refused.findings[0].code, "ksp::node::quorum");
+        assert!(refused.findings[0].notes[0].contains("1 of 2 afterwards (2 needed)"), "{refused}");
+    }
+
+    /// T12: the node that goes is not counted afterwards.
     #[test]
     fn a_majority_is_counted_before_and_after() {
         let safe = |before, after| Arithmetic { before, after }.is_safe();

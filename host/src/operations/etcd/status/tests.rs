@@ -71,6 +71,7 @@ fn three_of_three_may_lose_one() {
     assert_eq!(report.members[1].id.as_deref(), Some("22"));
 }
 
+/// T6c: by ids and by each member's own answer, never by lines that look well.
 #[test]
 fn ids_decide_and_not_places() {
     // cp1 and cp2 swapped their data: whoever answers is known by its id, and its voice counts once.
