@@ -13,3 +13,4 @@ mod recovery;
 mod refused;
 mod runtimes;
 mod support;
+mod virtual_address;

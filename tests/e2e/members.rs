@@ -1,6 +1,7 @@
 //! Control planes come and go under a client that writes and reads all the time: nothing that was acknowledged is lost, and there is
 //! never a second cluster.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,10 +12,14 @@ use crate::support::{Lab, STACKED};
 /// What every node uses, on its own loopback.
 const ENDPOINT: &str = "https://127.0.0.1:7443";
 
+/// Before it, further keys of the control plane's config may stand.
+const KUBELET: &str = "[stage.config.kubelet]";
+
 #[test]
 #[ignore = "needs nodes: `cargo lab test`"]
 fn control_planes_come_and_go() -> Result<()> {
     let mut lab = Lab::fresh("members")?;
+    lab.edit(|manifest| manifest.replacen(KUBELET, &format!("encrypt-secrets = true\n{KUBELET}"), 1))?;
     bring_up_is_interrupted(&lab)?;
     lab.another_workstation()?;
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
@@ -30,6 +35,7 @@ fn control_planes_come_and_go() -> Result<()> {
     nobody_goes_below_quorum(&lab)?;
     three_become_one(&lab)?;
     one_becomes_three(&lab)?;
+    secrets_are_encrypted_with_one_key(&lab)?;
     sequence.finish()?;
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
     Ok(())
@@ -46,6 +52,12 @@ fn bring_up_is_interrupted(lab: &Lab) -> Result<()> {
     second.kill()?;
     second.start()?;
     lab.ksp(&["unlock", &run])?.expect(0)?;
+    // From here on somebody writes, until three vote.
+    let sequence = Sequence::beside(&lab.scenario, "cp1")?;
+    lab.on(
+        "cp1",
+        "kubectl --kubeconfig=/etc/kubernetes/admin.conf create secret generic early --from-literal=a=b",
+    )?;
 
     // Once more, a moment later: the member runs and is a learner, or has just been promoted. Its process is killed with ksp.
     let run =
@@ -58,15 +70,15 @@ fn bring_up_is_interrupted(lab: &Lab) -> Result<()> {
         --field-selector type=bootstrap.kubernetes.io/token";
     ensure!(lab.on("cp1", tokens)?.contains("deleted"), "there was no token");
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("Cluster members is ready")?;
-    lab.expect_voters(STACKED, "cp1", &["cp1", "cp2", "cp3"])
+    lab.expect_voters(STACKED, "cp1", &["cp1", "cp2", "cp3"])?;
+    sequence.finish().map(drop)
 }
 
-/// A flag of the API server, one of etcd and a name in the certificate, on one control plane after another.
+/// A flag of the API server, one of etcd and a name in the certificate (T20), on one control plane after another (T3).
 fn settings_are_rolled_out(lab: &Lab) -> Result<()> {
-    let anchor = "[stage.config.kubelet]";
     let settings = "api-server = { \"max-requests-inflight\" = \"500\" }\n\
         etcd = { \"snapshot-count\" = \"20000\" }\ncert-sans = [\"extra.example\"]\n";
-    lab.edit(|manifest| manifest.replacen(anchor, &format!("{settings}{anchor}"), 1))?;
+    lab.edit(|manifest| manifest.replacen(KUBELET, &format!("{settings}{KUBELET}"), 1))?;
     lab.ksp(&["up", "--yes"])?.expect(0)?;
     for node in ["cp1", "cp2", "cp3"] {
         let manifests =
@@ -91,7 +103,7 @@ fn settings_are_rolled_out(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// A member without its data does not start, and is replaced by a new one.
+/// T1: a member without its data does not start, and is replaced by a new one.
 fn lost_data_is_filled_again(lab: &Lab) -> Result<()> {
     let before = lab.on("cp1", &format!("{STACKED} member list"))?;
     lab.on("cp2", "rm -rf /var/lib/etcd/*; pkill -9 -x etcd")?;
@@ -108,7 +120,10 @@ fn lost_data_is_filled_again(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// T11: who asks the control planes learns of it, and is not restarted for that.
 fn the_first_dies_for_good(lab: &Lab) -> Result<()> {
+    let running = "systemctl show -p MainPID --value ksp-api-balancer kubelet";
+    let before = lab.on("w1", running)?;
     lab.scenario.node("cp1")?.kill()?;
     let address = lab.scenario.node("cp4")?.address.to_string();
     lab.ksp(&["node", "replace", "cp1", "--with", "cp4", "--address", &address, "--yes"])?.expect(0)?;
@@ -116,6 +131,15 @@ fn the_first_dies_for_good(lab: &Lab) -> Result<()> {
     let nodes = lab.kubectl("get nodes -o name")?;
     ensure!(!nodes.contains("cp1") && nodes.contains("cp4"), "{nodes}");
     ensure!(!lab.on("w1", "cat /etc/ksp/api-balancer/haproxy.cfg")?.contains(" cp1 "), "w1 still asks cp1");
+    ensure!(lab.on("w1", running)? == before, "the balancer or the kubelet of w1 was restarted");
+    let [gone, came] =
+        ["cp1", "cp4"].map(|name| lab.scenario.node(name).map(|node| node.address.to_string()));
+    let (gone, came) = (format!("\"{}\"", gone?), format!("\"{}\"", came?));
+    ksp_lab::wait::until("the Service `kubernetes` leads to cp4", Duration::from_secs(60), || {
+        let leads = lab.kubectl("get endpointslices kubernetes -o jsonpath={.endpoints[*].addresses}")?;
+        ensure!(leads.contains(&came) && !leads.contains(&gone), "{leads}");
+        Ok(())
+    })?;
 
     // It comes back, and is nobody: the others do not know its member any more.
     let first = lab.scenario.node("cp1")?;
@@ -125,7 +149,7 @@ fn the_first_dies_for_good(lab: &Lab) -> Result<()> {
     first.remove()
 }
 
-/// One is down: another one that still runs cannot be spared.
+/// T12: one is down, another one that still runs cannot be spared.
 fn nobody_goes_below_quorum(lab: &Lab) -> Result<()> {
     let down = lab.scenario.node("cp2")?;
     down.kill()?;
@@ -140,7 +164,7 @@ fn nobody_goes_below_quorum(lab: &Lab) -> Result<()> {
 }
 
 fn three_become_one(lab: &Lab) -> Result<()> {
-    // Two would be worse than one: refused before anything is touched.
+    // Two would be worse than one (T12): refused before anything is touched.
     lab.ksp(&["node", "remove", "cp2", "--yes"])?.expect(3)?;
     ksp_lab::wait::until("cp2 is back", Duration::from_secs(180), || {
         lab.on("cp2", &format!("{STACKED} endpoint health")).map(drop)
@@ -159,7 +183,7 @@ fn three_become_one(lab: &Lab) -> Result<()> {
         .map(drop)
 }
 
-/// The machines that left come back as new control planes.
+/// The machines that left come back as new control planes, in one run and one after the other (T2).
 fn one_becomes_three(lab: &Lab) -> Result<()> {
     let node = |name: &str| -> Result<String> {
         let address = lab.scenario.node(name)?.address;
@@ -167,9 +191,50 @@ fn one_becomes_three(lab: &Lab) -> Result<()> {
     };
     let nodes = node("cp2")? + &node("cp3")?;
     lab.edit(|manifest| format!("{manifest}{nodes}"))?;
-    lab.ksp(&["up", "--yes"])?.expect(0)?;
+    let joining = most_at_once(lab, || lab.ksp(&["up", "--yes"])?.expect(0).map(drop))?;
+    ensure!(joining == 1, "{joining} members without a voice at a time");
     lab.expect_voters(STACKED, "cp2", &["cp2", "cp3", "cp4"])?;
     let asks = lab.on("w1", "cat /etc/ksp/api-balancer/haproxy.cfg")?;
     ensure!(["cp2", "cp3", "cp4"].iter().all(|name| asks.contains(&format!(" {name} "))), "{asks}");
     Ok(())
+}
+
+/// T22: every control plane that there is now reads what one that is long gone has written, and etcd holds nothing readable.
+fn secrets_are_encrypted_with_one_key(lab: &Lab) -> Result<()> {
+    let raw = "get /registry/secrets/default/early --print-value-only | head -c 24";
+    let raw = lab.on("cp4", &format!("{STACKED} {raw}"))?;
+    ensure!(raw.starts_with("k8s:enc:secretbox:v1:"), "etcd holds {raw}");
+    let sum =
+        "stat -c %a /etc/kubernetes/pki/encryption.yaml; sha256sum </etc/kubernetes/pki/encryption.yaml";
+    let first = lab.on("cp4", sum)?;
+    ensure!(first.starts_with("600\n"), "{first}");
+    for node in ["cp2", "cp3", "cp4"] {
+        ensure!(lab.on(node, sum)? == first, "{node} has another key");
+        let address = lab.scenario.node(node)?.address;
+        let read = format!(
+            "kubectl --kubeconfig=/etc/kubernetes/admin.conf --server=https://{address}:6443 get secret early -o jsonpath={{.data.a}}"
+        );
+        ensure!(lab.on(node, &read)? == "Yg==", "{node} cannot read it");
+    }
+    Ok(())
+}
+
+/// The most members without a voice that were seen at a time while something is done.
+fn most_at_once(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Result<usize> {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut most = 0;
+            while !over.load(Ordering::Relaxed) {
+                let list = lab.on("cp4", &format!("{STACKED} member list")).unwrap_or_default();
+                most = most.max(list.lines().filter(|line| line.ends_with(", true")).count());
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            most
+        });
+        let done = work();
+        over.store(true, Ordering::Relaxed);
+        let most = watch.join().map_err(|_| anyhow::anyhow!("the watch ended"))?;
+        done.map(|()| most)
+    })
 }

@@ -24,6 +24,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// The administrator's kubeconfig on the node that writes.
 const KUBECONFIG: &str = "/tmp/sequence.conf";
+/// The same where kubeadm has put it, on a control plane.
+const ADMIN: &str = "/etc/kubernetes/admin.conf";
 /// A request that takes longer has failed.
 const REQUEST: u64 = 2;
 /// Between two numbers, seconds.
@@ -99,10 +101,20 @@ impl<'a> Sequence<'a> {
         let node = scenario.node(node)?;
         let kubeconfig = std::fs::read(scenario.kubeconfig())?;
         node.ssh("root").arg(format!("umask 077; cat > {KUBECONFIG}")).input(kubeconfig).output()?;
+        Self::begin(node, KUBECONFIG, server)
+    }
+
+    /// Begins to write on a control plane through its own API server, while the cluster is still being made.
+    pub fn beside(scenario: &'a Scenario, control_plane: &str) -> Result<Self> {
+        let node = scenario.node(control_plane)?;
+        Self::begin(node, ADMIN, &format!("https://{}:6443", node.address))
+    }
+
+    fn begin(node: &'a Node, kubeconfig: &str, server: &str) -> Result<Self> {
         // A namespace of its own: one that is going away takes nothing new.
         let namespace = format!("sequence-{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis());
         let kubectl = format!(
-            "kubectl --kubeconfig={KUBECONFIG} --server={server} --request-timeout={REQUEST}s --namespace={namespace}"
+            "kubectl --kubeconfig={kubeconfig} --server={server} --request-timeout={REQUEST}s --namespace={namespace}"
         );
         node.exec(&format!("{kubectl} create namespace {namespace}"))?;
         let mut writer = node
