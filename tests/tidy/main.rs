@@ -2,6 +2,7 @@
 
 mod files;
 mod layers;
+mod traps;
 
 use std::path::{Path, PathBuf};
 
