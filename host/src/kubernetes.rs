@@ -1,7 +1,9 @@
 //! The Kubernetes API, reached through the SSH connection to a living control plane.
 
 pub mod apply;
+pub mod cordon;
 pub mod dial;
+pub mod drain;
 pub mod kubeconfig;
 pub mod node_settings;
 pub mod object;

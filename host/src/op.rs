@@ -7,6 +7,7 @@ pub mod absent;
 mod context;
 pub mod diff;
 pub mod directory;
+pub mod drain;
 mod error;
 pub mod exec;
 pub mod fetch;
@@ -31,6 +32,7 @@ pub mod sysctl;
 pub mod take_back;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod uncordon;
 pub mod unpack;
 pub mod wait_for;
 
@@ -249,11 +251,36 @@ pub trait ClusterOp: Debug + Send + Sync {
     ) -> Result<(), OpError>;
 }
 
+/// An op about one Kubernetes node, through the API, in its place among the other ops of that node.
+#[async_trait]
+pub trait NodeApiOp: Debug + Send + Sync {
+    /// "drain", …
+    fn kind(&self) -> &'static str;
+    /// What it acts on: unique for its kind within a stage and node.
+    fn target(&self) -> String;
+    /// One line for people.
+    fn summary(&self) -> String;
+    /// What must be granted.
+    fn needs(&self) -> Vec<Need>;
+    /// Asks the API whether something would change about the node of this name. Read-only.
+    async fn probe(&self, kubernetes: &Kubernetes, node: &str) -> Result<Verdict, OpError>;
+    /// Makes it so; waits send their last reason to `lines`. Must be safe to repeat at every point.
+    async fn apply(
+        &self,
+        kubernetes: &Kubernetes,
+        node: &str,
+        timeout: Option<Duration>,
+        lines: &tokio::sync::mpsc::UnboundedSender<String>,
+    ) -> Result<(), OpError>;
+}
+
 /// What an op does.
 #[derive(Debug, Clone)]
 pub enum Action {
     /// On each of its nodes.
     Node(Arc<dyn NodeOp>),
+    /// About each of its nodes, through the API.
+    NodeApi(Arc<dyn NodeApiOp>),
     /// Once, through the API.
     Cluster(Arc<dyn ClusterOp>),
     /// Calls the plugin back on each of its nodes.
@@ -283,6 +310,7 @@ impl Recorded {
     pub fn key(&self) -> String {
         match &self.action {
             Action::Node(op) => format!("{}:{}", op.kind(), op.target()),
+            Action::NodeApi(op) => format!("{}:{}", op.kind(), op.target()),
             Action::Cluster(op) => format!("{}:{}", op.kind(), op.target()),
             Action::Custom { tag, .. } => format!("custom:{tag}"),
         }
@@ -295,6 +323,7 @@ impl Recorded {
         }
         match &self.action {
             Action::Node(op) => op.summary(),
+            Action::NodeApi(op) => op.summary(),
             Action::Cluster(op) => op.summary(),
             Action::Custom { summary, .. } => summary.clone(),
         }

@@ -77,7 +77,7 @@ pub struct StagePlan {
 pub enum Why {
     /// Its probe found a difference.
     Change,
-    /// It could not be probed yet: there is no API to ask.
+    /// It could not be probed yet: there is no API to ask, or the runtime that was asked is replaced.
     Unknown,
     /// Something that it watches or serves is executed.
     Triggered,

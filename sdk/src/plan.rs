@@ -298,6 +298,19 @@ impl Plan {
         Op::new(wit::kube_node(&nodes.ids(), &words(labels), &words(taints)))
     }
 
+    /// Lets no new pods onto the Kubernetes nodes of these names and evicts those that run there, as far as PodDisruptionBudgets
+    /// allow. Pods of DaemonSets, static pods and pods that have ended stay; pods that no controller would make again refuse it;
+    /// data in `emptyDir` volumes is lost. Always due: record it for nodes that need it, or with [`Op::on_change`]. Usually
+    /// [`Op::disruptive`]: its turn lasts until the end of the stage on that node.
+    pub fn drain(&self, nodes: impl Targets) -> Op {
+        Op::new(wit::drain(&nodes.ids()))
+    }
+
+    /// Lets new pods come again, where it was [`Self::drain`] that kept them away; what a person cordoned stays so.
+    pub fn uncordon(&self, nodes: impl Targets) -> Op {
+        Op::new(wit::uncordon(&nodes.ids()))
+    }
+
     /// Calls back [`crate::Stage::run`] with the tag; opaque in a plan.
     pub fn custom(&self, nodes: impl Targets, tag: &str, summary: impl AsRef<str>) -> Op {
         Op::new(wit::custom(&nodes.ids(), tag, summary.as_ref()))

@@ -5,6 +5,7 @@
 mod access;
 mod apply;
 mod cluster;
+mod draining;
 mod nodes;
 mod waiting;
 
@@ -72,6 +73,10 @@ fn trials(environment: Option<Environment>) -> Vec<Trial> {
         apply::a_namespace_on_a_cluster_object_is_refused,
         apply::an_unknown_kind_is_named,
         apply::deleting_leaves_nothing,
+        draining::pods_leave_but_those_of_the_node_stay,
+        draining::a_budget_that_holds_a_pod_is_named,
+        draining::a_pod_that_nobody_would_make_again_refuses,
+        draining::what_a_person_closed_stays_closed,
         nodes::labels_and_taints_come_and_go,
         nodes::a_missing_node_is_never_created,
         waiting::a_rollout_is_waited_for,

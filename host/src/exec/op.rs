@@ -163,6 +163,12 @@ async fn effect(
             };
             op.apply(&cx).await.map(|()| Outcome::Changed)
         }
+        (Action::NodeApi(op), Venue::Node(_)) => {
+            let node = engine.node(work.venue).ok_or_else(unreachable)?;
+            let kubernetes = engine.kubernetes(API_WITHIN, lines).await?;
+            let applied = op.apply(&kubernetes, &node.name, work.op.modifiers.timeout, lines).await;
+            applied.map(|()| Outcome::Changed)
+        }
         (Action::Cluster(op), _) => {
             let kubernetes = engine.kubernetes(API_WITHIN, lines).await?;
             op.apply(&kubernetes, work.op.modifiers.timeout, lines).await.map(|()| Outcome::Changed)
@@ -171,7 +177,7 @@ async fn effect(
             let changed = call_back(engine, work, tag, node).await?;
             Ok(if changed { Outcome::Changed } else { Outcome::Unchanged })
         }
-        (Action::Node(_) | Action::Custom { .. }, Venue::Cluster) => {
+        (Action::Node(_) | Action::NodeApi(_) | Action::Custom { .. }, Venue::Cluster) => {
             Err(OpError::new("ksp::plan::plugin-defect", "an op of nodes was recorded for the cluster"))
         }
     }
@@ -222,6 +228,7 @@ fn limit(op: &Recorded) -> Duration {
 fn kind(op: &Recorded) -> &'static str {
     match &op.action {
         Action::Node(op) => op.kind(),
+        Action::NodeApi(op) => op.kind(),
         Action::Cluster(op) => op.kind(),
         Action::Custom { .. } => "custom",
     }
@@ -239,7 +246,8 @@ pub struct Reporting {
 impl Engine {
     fn reporting(&self, work: Work<'_>) -> Reporting {
         let (stage, node) = self.names(work.stage, work.venue);
-        let waits = matches!(kind(work.op), "wait-for" | "kube-wait") || work.op.modifiers.verify.is_some();
+        let waits =
+            matches!(kind(work.op), "wait-for" | "kube-wait" | "drain") || work.op.modifiers.verify.is_some();
         let waiting_for = waits.then(|| work.op.summary());
         Reporting { events: self.job.events.clone(), stage, node, waiting_for }
     }

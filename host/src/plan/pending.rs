@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::node::NodeId;
 use crate::op::{Action, OpId, Recorded, Venue, Verdict};
 use crate::plan::{Filter, Plan, StagePlan, Why};
+use crate::plugin::resolve::slots;
 
 /// What earlier runs left undone, as the nodes remember it.
 #[derive(Debug, Clone, Default)]
@@ -39,8 +40,35 @@ pub fn derive(plan: &mut Plan, leftovers: &Leftovers, filter: &Filter) {
         pending.retain(|(_, venue), _| filter.allows(&stage.name, *venue));
         stage.pending = pending;
     }
+    ask_new_runtimes(plan, filter);
     if leftovers.dirty || !plan.is_up_to_date() {
         plan.stages.iter_mut().for_each(|stage| add_gates(stage, filter));
+    }
+}
+
+/// Whoever pulls an image asked the runtime that a node has now. Where it gets another one, nobody knows which images that has.
+fn ask_new_runtimes(plan: &mut Plan, filter: &Filter) {
+    let provides = |op: &&Recorded| op.modifiers.provides.iter().any(|slot| slot == slots::RUNTIME);
+    let anew: BTreeSet<Venue> = plan
+        .stages
+        .iter()
+        .flat_map(|stage| stage.ops.iter().filter(provides).map(move |op| (stage, op)))
+        .flat_map(|(stage, op)| {
+            op.venues().into_iter().filter(|at| stage.pending.contains_key(&(op.id, *at)))
+        })
+        .collect();
+    for stage in &mut plan.stages {
+        let images = stage.ops.iter().filter(|op| {
+            matches!(&op.action, Action::Node(node_op) if node_op.kind() == "image") && !is_conditional(op)
+        });
+        let places = images.flat_map(|op| op.venues().into_iter().map(|venue| (op.id, venue)));
+        let asked: Vec<(OpId, Venue)> = places
+            .filter(|(id, venue)| anew.contains(venue) && stage.verdicts.contains_key(&(*id, *venue)))
+            .filter(|(_, venue)| filter.allows(&stage.name, *venue))
+            .collect();
+        for at in asked {
+            stage.pending.entry(at).or_insert(Why::Unknown);
+        }
     }
 }
 
@@ -238,6 +266,26 @@ mod tests {
         derive(&mut plan, &Leftovers::default(), &filter);
         assert!(plan.stages[0].pending.keys().all(|(_, venue)| *venue == Venue::Node(NodeId(1))));
         assert_eq!(plan.stages[0].pending.len(), 3);
+    }
+
+    #[test]
+    fn a_node_that_gets_another_runtime_is_asked_for_its_images_anew() {
+        let image = || Action::Node(std::sync::Arc::new(crate::op::image::Image { reference: "x:1".into() }));
+        let provides = Modifiers { provides: vec!["runtime".into()], ..Modifiers::default() };
+        let runtime = testing::stage("r", "gives-node:runtime", vec![custom("switch", &[0, 1], provides)]);
+        let user = testing::stage("u", "", vec![(image(), vec![0, 1], Modifiers::default())]);
+        let mut plan = Plan { stages: vec![runtime, user], findings: Vec::new() };
+        for (stage, node, verdict) in [
+            (0, 0, Verdict::Satisfied),
+            (0, 1, Verdict::Change(Change::default())),
+            (1, 0, Verdict::Satisfied),
+            (1, 1, Verdict::Satisfied),
+        ] {
+            plan.stages[stage].verdicts.insert((OpId(0), Venue::Node(NodeId(node))), verdict);
+        }
+        derive(&mut plan, &Leftovers::default(), &Filter::default());
+        let asked = [((OpId(0), Venue::Node(NodeId(1))), Why::Unknown)];
+        assert_eq!(plan.stages[1].pending, asked.into());
     }
 
     #[test]

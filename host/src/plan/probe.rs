@@ -10,7 +10,9 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::facts::Facts;
 use crate::kubernetes::Kubernetes;
 use crate::node::{Node, NodeId};
-use crate::op::{Action, Change, ChangeAction, NodeContext, OpError, OpId, Recorded, Venue, Verdict};
+use crate::op::{
+    Action, Change, ChangeAction, ClusterOp, NodeApiOp, NodeContext, OpError, OpId, Recorded, Venue, Verdict,
+};
 use crate::plan::{Check, Plan, StagePlan};
 use crate::transport::{Output, Session, TransportError, batch, quote};
 
@@ -41,7 +43,7 @@ pub async fn probe(
 ) -> Vec<(NodeId, TransportError)> {
     let shared: &Plan = plan;
     let asked = targets.iter().map(|target| async move { (target, ask(shared, checks, target).await) });
-    let cluster = probe_cluster(shared, kubernetes);
+    let cluster = probe_cluster(shared, targets, kubernetes);
     let nodes = futures_util::stream::iter(asked).buffer_unordered(NODES_AT_A_TIME).collect::<Vec<_>>();
     let (mut nodes, cluster) = tokio::join!(nodes, cluster);
     // Answers come in any order; findings must not.
@@ -54,8 +56,8 @@ pub async fn probe(
             Err(error) => lost.push((target.node.id, error)),
         }
     }
-    for (stage, op, verdict) in cluster {
-        plan.stages[stage].verdicts.insert((op, Venue::Cluster), verdict);
+    for (stage, op, venue, verdict) in cluster {
+        plan.stages[stage].verdicts.insert((op, venue), verdict);
     }
     lost
 }
@@ -93,7 +95,9 @@ async fn ask(plan: &Plan, checks: &[(usize, Check)], target: &Target) -> Result<
         .iter()
         .enumerate()
         .flat_map(|(at, stage)| stage.ops.iter().map(move |op| (at, op)))
-        .filter(|(_, op)| op.nodes.contains(&here) && !matches!(op.action, Action::Cluster(_)))
+        .filter(|(_, op)| {
+            op.nodes.contains(&here) && !matches!(op.action, Action::Cluster(_) | Action::NodeApi(_))
+        })
         .collect();
     let checks: Vec<&(usize, Check)> =
         checks.iter().filter(|(_, check)| check.nodes.contains(&here)).collect();
@@ -136,7 +140,7 @@ fn fragment(op: &Recorded, cx: NodeContext<'_>) -> String {
     match &op.action {
         Action::Node(node_op) => node_op.probe(cx),
         Action::Custom { .. } => guard(op),
-        Action::Cluster(_) => String::new(),
+        Action::NodeApi(_) | Action::Cluster(_) => String::new(),
     }
 }
 
@@ -150,7 +154,7 @@ fn guard(op: &Recorded) -> String {
 fn judge(op: &Recorded, cx: NodeContext<'_>, output: &Output) -> Result<Verdict, OpError> {
     match &op.action {
         Action::Node(node_op) => node_op.judge(cx, output),
-        Action::Custom { .. } | Action::Cluster(_) => {
+        Action::NodeApi(_) | Action::Custom { .. } | Action::Cluster(_) => {
             let guarded = op.modifiers.creates.is_some() || op.modifiers.unless.is_some();
             let runs = Verdict::Change(Change { action: ChangeAction::Run, diff: Vec::new() });
             Ok(if guarded && output.ok() { Verdict::Satisfied } else { runs })
@@ -181,16 +185,50 @@ fn violated(stage: &StagePlan, check: &Check, target: &Target, output: &Output) 
     finding
 }
 
-async fn probe_cluster(plan: &Plan, kubernetes: Option<&Kubernetes>) -> Vec<(usize, OpId, Verdict)> {
+/// What the API knows: ops of the cluster, and ops about nodes that were reached.
+async fn probe_cluster(
+    plan: &Plan,
+    targets: &[Target],
+    kubernetes: Option<&Kubernetes>,
+) -> Vec<(usize, OpId, Venue, Verdict)> {
     let ops = plan.stages.iter().enumerate().flat_map(|(at, stage)| stage.ops.iter().map(move |op| (at, op)));
-    let questions = ops.filter_map(|(stage, op)| match &op.action {
-        Action::Cluster(cluster_op) => Some(async move {
-            let Some(kubernetes) = kubernetes else { return (stage, op.id, Verdict::Unknown) };
+    let asked = ops.filter(|(_, op)| matches!(op.action, Action::Cluster(_) | Action::NodeApi(_)));
+    let places = asked.flat_map(|(stage, op)| op.venues().into_iter().map(move |venue| (stage, op, venue)));
+    let questions = places.filter_map(|(stage, op, venue)| {
+        let question = match (&op.action, target(targets, venue)) {
+            (Action::Cluster(cluster_op), _) => Question::Cluster(cluster_op.as_ref()),
+            (Action::NodeApi(node_op), Some(target)) => Question::Node(node_op.as_ref(), &target.node.name),
+            _ => return None,
+        };
+        Some(async move {
+            let Some(kubernetes) = kubernetes else { return (stage, op.id, venue, Verdict::Unknown) };
             // An answer that cannot be had is not a finding: the op itself will say what is wrong when it is applied.
-            let answer = tokio::time::timeout(ANSWER_WITHIN, cluster_op.probe(kubernetes)).await;
-            (stage, op.id, answer.map_or(Verdict::Unknown, |verdict| verdict.unwrap_or(Verdict::Unknown)))
-        }),
-        _ => None,
+            let answer = tokio::time::timeout(ANSWER_WITHIN, question.ask(kubernetes)).await;
+            let verdict = answer.map_or(Verdict::Unknown, |verdict| verdict.unwrap_or(Verdict::Unknown));
+            (stage, op.id, venue, verdict)
+        })
     });
     futures_util::stream::iter(questions).buffer_unordered(QUESTIONS_AT_A_TIME).collect().await
+}
+
+fn target(targets: &[Target], venue: Venue) -> Option<&Target> {
+    match venue {
+        Venue::Node(node) => targets.iter().find(|target| target.node.id == node),
+        Venue::Cluster => None,
+    }
+}
+
+/// What to ask the API about an op.
+enum Question<'a> {
+    Cluster(&'a dyn ClusterOp),
+    Node(&'a dyn NodeApiOp, &'a str),
+}
+
+impl Question<'_> {
+    async fn ask(&self, kubernetes: &Kubernetes) -> Result<Verdict, OpError> {
+        match self {
+            Question::Cluster(op) => op.probe(kubernetes).await,
+            Question::Node(op, node) => op.probe(kubernetes, node).await,
+        }
+    }
 }

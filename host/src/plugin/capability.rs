@@ -11,6 +11,7 @@
 //! | `artifacts` | release files that its manifest lists |
 //! | `images` | pulling container images |
 //! | `kube:<namespace>`, `kube:*` | Kubernetes objects in a namespace; in all, and those without one |
+//! | `drain` | closing nodes for new pods, evicting the pods of nodes |
 //! | `pki:<name>` | a certificate authority or key pair |
 //! | `secrets:<name>`, `reveal:<name>` | a secret as a handle; its bytes |
 
@@ -40,6 +41,8 @@ pub enum Need {
     Images,
     /// Kubernetes objects in a namespace; "*" for objects without one.
     Kube(String),
+    /// Closing nodes and evicting their pods.
+    Drain,
     /// A certificate authority or key pair by name.
     Pki(String),
     /// A secret by name.
@@ -61,6 +64,7 @@ impl Need {
             Need::Artifacts => "artifacts".into(),
             Need::Images => "images".into(),
             Need::Kube(namespace) => format!("kube:{namespace}"),
+            Need::Drain => "drain".into(),
             Need::Pki(name) => format!("pki:{name}"),
             Need::Secret(name) => format!("secrets:{name}"),
             Need::Reveal(name) => format!("reveal:{name}"),
@@ -84,6 +88,7 @@ impl fmt::Display for Need {
                 f.write_str("change Kubernetes objects outside namespaces")
             }
             Need::Kube(namespace) => write!(f, "change Kubernetes objects in namespace {namespace}"),
+            Need::Drain => f.write_str("evict the pods of nodes"),
             Need::Pki(name) => write!(f, "use the certificate authority or key pair {name}"),
             Need::Secret(name) => write!(f, "use the secret {name}"),
             Need::Reveal(name) => write!(f, "read the bytes of the secret {name}"),
@@ -113,6 +118,8 @@ pub enum Capability {
     Images,
     /// A namespace, or "*".
     Kube(String),
+    /// Pods of nodes.
+    Drain,
     /// A name, or "*".
     Pki(String),
     /// A name, or "*".
@@ -132,7 +139,8 @@ impl Capability {
             | (Capability::Packages, Need::Packages)
             | (Capability::Kernel, Need::Kernel)
             | (Capability::Artifacts, Need::Artifacts)
-            | (Capability::Images, Need::Images) => true,
+            | (Capability::Images, Need::Images)
+            | (Capability::Drain, Need::Drain) => true,
             (Capability::Files(glob), Need::File(path)) => is_normal(path) && glob_matches(glob, path),
             (Capability::Kube(pattern), Need::Kube(name))
             | (Capability::Pki(pattern), Need::Pki(name))
@@ -160,6 +168,7 @@ impl FromStr for Capability {
             ("kernel", None) => Ok(Capability::Kernel),
             ("artifacts", None) => Ok(Capability::Artifacts),
             ("images", None) => Ok(Capability::Images),
+            ("drain", None) => Ok(Capability::Drain),
             ("files", Some(glob)) if is_normal(glob) => Ok(Capability::Files(glob.into())),
             ("files", _) => Err(format!(
                 "capability {text:?} needs an absolute path or pattern: `files:/etc/containerd/**`"
@@ -170,7 +179,7 @@ impl FromStr for Capability {
             ("reveal", _) => name(Capability::Reveal),
             _ => Err(format!(
                 "unknown capability {text:?}; there are exec, probe, files:<pattern>, services, packages, kernel, artifacts, images, \
-                 kube:<namespace>, pki:<name>, secrets:<name>, reveal:<name>"
+                 kube:<namespace>, drain, pki:<name>, secrets:<name>, reveal:<name>"
             )),
         }
     }
@@ -188,6 +197,7 @@ impl fmt::Display for Capability {
             Capability::Artifacts => f.write_str("artifacts"),
             Capability::Images => f.write_str("images"),
             Capability::Kube(name) => write!(f, "kube:{name}"),
+            Capability::Drain => f.write_str("drain"),
             Capability::Pki(name) => write!(f, "pki:{name}"),
             Capability::Secrets(name) => write!(f, "secrets:{name}"),
             Capability::Reveal(name) => write!(f, "reveal:{name}"),
@@ -280,6 +290,7 @@ mod tests {
             "files:/etc/x/**",
             "kube:*",
             "kube:kube-system",
+            "drain",
             "pki:etcd",
             "secrets:a",
             "reveal:a",

@@ -36,12 +36,18 @@ impl Part {
         prelude::join(&parts)
     }
 
-    /// Before an op of the cluster: leaves the marks of its watchers on the nodes where they belong.
+    /// Before an op that runs no script on a node: leaves the marks of its watchers on the nodes where they belong.
     pub(super) async fn mark_elsewhere(&self, op: &Recorded) -> Result<(), OpError> {
+        let stage = self.stage();
+        if let (Action::NodeApi(_), Some(member)) = (&op.action, self.engine.member(self.step.venue))
+            && stage.ops.iter().any(|other| other.modifiers.on_change.contains(&op.id))
+        {
+            let marks = Script::new(self.prelude(op));
+            return enroll::run(member, marks, "cannot note what has to follow").await;
+        }
         if self.step.venue != Venue::Cluster {
             return Ok(());
         }
-        let stage = self.stage();
         for watcher in stage.ops.iter().filter(|other| other.modifiers.on_change.contains(&op.id)) {
             let marks = prelude::mark(&[pending::marker(stage, watcher)]);
             let text = prelude::join(&[self.engine.fence.clone(), marks]);
@@ -130,7 +136,7 @@ impl Part {
                 let work = Work { stage: self.stage(), op, venue: self.step.venue, prelude: "" };
                 node_op.ledger(op::context(work, member))
             }
-            Action::Cluster(_) | Action::Custom { .. } => Vec::new(),
+            Action::NodeApi(_) | Action::Cluster(_) | Action::Custom { .. } => Vec::new(),
         })
         .collect()
     }

@@ -13,12 +13,15 @@ use crate::exec::{
     apply,
 };
 use crate::facts::Facts;
-use crate::kubernetes::Kubernetes;
+use crate::kubernetes::{Kubernetes, connect_directly};
 use crate::ledger::Ledger;
+use crate::manifest::Endpoint;
 use crate::node::{Connection, Node, NodeId, Role};
 use crate::op::{
-    Action, ApplyContext, Change, LedgerEntry, Modifiers, NodeContext, NodeOp, OpError, Venue, Verdict,
+    Action, ApplyContext, Change, LedgerEntry, Modifiers, NodeApiOp, NodeContext, NodeOp, OpError, Venue,
+    Verdict,
 };
+use crate::pki::Pki;
 use crate::plan::pending::{self, Leftovers};
 use crate::plan::{Filter, Plan, StagePlan, testing};
 use crate::plugin::capability::Need;
@@ -144,6 +147,43 @@ impl NodeOp for Step {
     }
 }
 
+/// As [`Step`], through the API. Nodes are known by the numbers in their names.
+#[derive(Debug, Clone)]
+pub struct ApiStep(pub Step);
+
+#[async_trait]
+impl NodeApiOp for ApiStep {
+    fn kind(&self) -> &'static str {
+        "api-step"
+    }
+    fn target(&self) -> String {
+        self.0.name.to_owned()
+    }
+    fn summary(&self) -> String {
+        format!("do {}", self.0.name)
+    }
+    fn needs(&self) -> Vec<Need> {
+        Vec::new()
+    }
+    async fn probe(&self, _: &Kubernetes, _: &str) -> Result<Verdict, OpError> {
+        Ok(Verdict::Change(Change::default()))
+    }
+    async fn apply(
+        &self,
+        _: &Kubernetes,
+        node: &str,
+        _: Option<Duration>,
+        _: &tokio::sync::mpsc::UnboundedSender<String>,
+    ) -> Result<(), OpError> {
+        let node = node.trim_start_matches(char::is_alphabetic).parse().unwrap();
+        self.0.log.put(self.0.name, node, true);
+        tokio::time::sleep(UNIT * self.0.takes).await;
+        let result = self.0.effect.as_ref().map_or(Ok(()), |effect| effect(self.0.name, node));
+        self.0.log.put(self.0.name, node, false);
+        result
+    }
+}
+
 /// An op that fails on some nodes.
 pub fn fails_on(nodes: &'static [u32]) -> Effect {
     Arc::new(move |name, node| {
@@ -215,6 +255,18 @@ impl Cluster {
         (Action::Node(Arc::new(step)), nodes.to_vec(), Modifiers::default())
     }
 
+    /// An op about some nodes, through the API.
+    pub fn api_op(
+        &self,
+        name: &'static str,
+        nodes: &[u32],
+        takes: u32,
+        effect: Option<Effect>,
+    ) -> (Action, Vec<u32>, Modifiers) {
+        let step = Step { name, takes, effect, log: self.log.clone(), script: None };
+        (Action::NodeApi(Arc::new(ApiStep(step))), nodes.to_vec(), Modifiers::default())
+    }
+
     /// Adds a stage.
     pub fn stage(&mut self, name: &str, slots: &str, ops: Vec<(Action, Vec<u32>, Modifiers)>) -> &mut Self {
         self.stages.push(testing::stage(name, slots, ops));
@@ -278,7 +330,7 @@ impl Cluster {
             leftovers: self.leftovers.clone(),
             chain: Vec::new(),
             state: Arc::new(Mutex::new(ClusterState::new().unwrap())),
-            kubernetes: Arc::new(NoApi),
+            kubernetes: Arc::new(SilentApi),
             downloads: downloads(),
             events: Events::new(std::mem::take(&mut self.sinks), Redactor::default()),
             cancel: self.cancel.clone(),
@@ -301,12 +353,16 @@ pub fn downloads() -> Arc<crate::plugin::download::Downloads> {
     Arc::new(crate::plugin::download::Downloads::new("", false))
 }
 
-struct NoApi;
+/// A client that would connect when it was used.
+struct SilentApi;
 
 #[async_trait]
-impl ClusterAccess for NoApi {
+impl ClusterAccess for SilentApi {
     async fn connect(&self) -> Result<Kubernetes, OpError> {
-        Err(OpError::new("test::no-api", "there is no API here"))
+        let pki = Pki::new(Arc::new(Mutex::new(ClusterState::new().unwrap())), Redactor::default());
+        pki.authority("kubernetes", "kubernetes", 1).unwrap();
+        let nowhere = Endpoint { host: "127.0.0.1".into(), port: 1 };
+        Ok(connect_directly(&[nowhere], &pki, "kubernetes").unwrap())
     }
 }
 

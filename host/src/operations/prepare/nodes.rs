@@ -16,6 +16,9 @@ const AT_A_TIME: usize = 64;
 /// Ports that only a machine listens on that is a part of a cluster already: kubelet, API server, etcd.
 const SERVING_PORTS: [u64; 3] = [10250, 6443, 2379];
 
+/// Written by a kubelet that the cluster knows.
+const KUBELET_IDENTITY: &str = "/etc/kubernetes/kubelet.conf";
+
 /// What came of it.
 #[derive(Default)]
 pub struct Reached {
@@ -73,9 +76,15 @@ fn stop(node: &Node, error: &TransportError) -> Option<Diagnostic> {
     ))
 }
 
-/// True when the machine works for a cluster already.
+/// True when the machine works for a cluster already, or would if it were well: one whose kubelet an interrupted run has stopped
+/// is down, and others have to wait until it is back.
 pub fn serves(facts: &Facts) -> bool {
-    listens_on(facts, &SERVING_PORTS)
+    listens_on(facts, &SERVING_PORTS) || has_joined(facts)
+}
+
+fn has_joined(facts: &Facts) -> bool {
+    let paths = facts.get("paths").and_then(serde_json::Value::as_array);
+    paths.into_iter().flatten().any(|path| path.as_str() == Some(KUBELET_IDENTITY))
 }
 
 /// True when something on the machine listens on one of these ports.

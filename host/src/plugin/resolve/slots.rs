@@ -15,6 +15,9 @@ use crate::plugin::resolve::ResolvedStage;
 /// Whoever provides it makes the cluster's endpoint reachable from every node.
 pub const ENDPOINT: &str = "endpoint";
 
+/// The slot of a node's container runtime: images are pulled through it.
+pub const RUNTIME: &str = "runtime";
+
 /// The slot of those who run etcd on nodes of its own.
 const ETCD: &str = "etcd";
 

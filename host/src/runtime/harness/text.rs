@@ -77,6 +77,7 @@ fn op_text(
 ) {
     let (kind, venue) = match &op.action {
         Action::Node(inner) => (inner.kind(), names(manifest, &op.nodes)),
+        Action::NodeApi(inner) => (inner.kind(), names(manifest, &op.nodes)),
         Action::Cluster(inner) => (inner.kind(), "cluster".to_owned()),
         Action::Custom { .. } => ("custom", names(manifest, &op.nodes)),
     };

@@ -13,13 +13,14 @@ use wasmtime::{Result, format_err};
 use crate::diagnostic::Diagnostic;
 use crate::node::NodeId;
 use crate::op::{
-    Action, ClusterOp, Content, NodeOp, absent, directory, exec, file, image, install, kernel_modules,
+    Action, ClusterOp, Content, NodeApiOp, NodeOp, absent, directory, drain, exec, file, image, install,
+    kernel_modules,
 };
 use crate::op::{
     kube_apply, kube_apply_release, kube_delete, kube_node, kube_wait, link, packages, restart, service,
     swap_off, sysctl,
 };
-use crate::op::{unpack, wait_for};
+use crate::op::{uncordon, unpack, wait_for};
 use crate::plan::Check;
 use crate::plugin::capability::Need;
 use crate::runtime::bindings::ksp::plugin::plan::Host;
@@ -74,6 +75,14 @@ impl State {
         let nodes = self.targets(numbers, &what);
         self.grant_or_deny(&op.needs());
         let id = self.draft.record(Action::Node(Arc::new(op)), nodes)?;
+        Ok(self.table.push(OpHandle(id))?)
+    }
+
+    fn about_nodes(&mut self, numbers: &[u32], op: impl NodeApiOp + 'static) -> Result<Resource<OpHandle>> {
+        self.require_plan()?;
+        let nodes = self.targets(numbers, op.kind());
+        self.grant_or_deny(&op.needs());
+        let id = self.draft.record(Action::NodeApi(Arc::new(op)), nodes)?;
         Ok(self.table.push(OpHandle(id))?)
     }
 
@@ -349,6 +358,14 @@ impl Host for State {
             labels.iter().chain(&taints).flat_map(|text| check::text("label or taint", text)).collect();
         let stage = self.stage.name.clone();
         self.on_cluster(kube_node::KubeNode { nodes, labels, taints, stage }, wrong)
+    }
+
+    fn drain(&mut self, nodes: Vec<u32>) -> Result<Resource<OpHandle>> {
+        self.about_nodes(&nodes, drain::Drain)
+    }
+
+    fn uncordon(&mut self, nodes: Vec<u32>) -> Result<Resource<OpHandle>> {
+        self.about_nodes(&nodes, uncordon::Uncordon)
     }
 
     fn custom(&mut self, nodes: Vec<u32>, tag: String, summary: String) -> Result<Resource<OpHandle>> {

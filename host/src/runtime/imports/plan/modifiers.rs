@@ -44,7 +44,7 @@ impl State {
         let id = self.table.get(op)?.0;
         let known = match &self.draft.op(id)?.action {
             Action::Node(op) => op.accepts().contains(&modifier),
-            Action::Cluster(_) | Action::Custom { .. } => false,
+            Action::NodeApi(_) | Action::Cluster(_) | Action::Custom { .. } => false,
         };
         if !known {
             wrong.push(format!("this kind of op has no `{modifier}`"));
