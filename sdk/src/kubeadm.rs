@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{Context, Error, Node, Nodes, Op, Result, Secret, Severity, Spec, argv};
+use crate::{Context, Error, Node, Op, Result, Secret, Spec, argv};
 
 /// The version of kubeadm's configuration that all supported releases read.
 pub const API_VERSION: &str = "kubeadm.k8s.io/v1beta4";
@@ -104,28 +104,6 @@ pub fn cri_socket(cx: &Context, node: &Node) -> Result<String> {
             format!("no stage that provides `runtime` on {} publishes `cri-socket`", node.name),
         )
     })
-}
-
-/// Refuses nodes whose kubelet uses another runtime than `socket`'s: it would go on with that one, and nobody would look after either.
-/// The plugin declares the probe `kubelet-runtime`, which prints the sockets in the kubelet's files.
-pub fn refuse_another_runtime(cx: &Context, nodes: &Nodes, socket: &str) {
-    for (node, facts) in nodes.with_facts() {
-        let Some(probe) = facts.probe("kubelet-runtime").filter(|probe| probe.status == 0) else { continue };
-        let Some(other) = another(&probe.stdout, socket) else { continue };
-        cx.plan().finding(
-            Some(node),
-            Severity::Error,
-            "runtime.another",
-            format!("the kubelet uses {other}: the runtime of a node with pods cannot be changed"),
-            Some("take the node out with `ksp reset --node` while the manifest still names its runtime, then change it"),
-        );
-    }
-}
-
-/// The first of some sockets that is not this one; `/var/run` is `/run`.
-fn another<'a>(sockets: &'a str, socket: &str) -> Option<&'a str> {
-    let plain = |socket: &str| socket.replace("/var/run/", "/run/");
-    sockets.lines().map(str::trim).find(|found| !found.is_empty() && plain(found) != plain(socket))
 }
 
 /// Takes a node out of its cluster, as far as kubeadm does: pods evicted and the node object deleted through `via`, a control plane
@@ -235,15 +213,6 @@ pub fn documents(values: &[Value]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_socket_has_two_names() {
-        let crio = "unix:///var/run/crio/crio.sock";
-        assert_eq!(another("unix:///run/crio/crio.sock\nunix:///var/run/crio/crio.sock\n", crio), None);
-        let other = "unix:///run/containerd/containerd.sock";
-        assert_eq!(another(&format!("{other}\n"), crio), Some(other));
-        assert_eq!(another("", crio), None);
-    }
 
     #[test]
     fn a_join_trusts_the_authority_and_nothing_else_t17() {

@@ -9,6 +9,7 @@
 //! | [`etcd`] | how the cluster's etcd is run and reached, for the stage that runs it and for those that use it |
 //! | [`kubeadm`] | bootstrap tokens and documents for kubeadm |
 //! | [`leftovers`] | what a network leaves in the kernel, for `teardown` |
+//! | [`runtime_switch`] | another container runtime for a living node, for stages that provide one |
 //! | [`remote`] | commands and files on nodes, for `run` only |
 //! | [`error`] | [`Error`], which `?` makes out of everything that the host answers |
 //!
@@ -26,6 +27,7 @@ pub mod leftovers;
 pub mod node;
 pub mod plan;
 pub mod remote;
+pub mod runtime_switch;
 #[doc(hidden)]
 pub mod schema;
 pub mod stage;

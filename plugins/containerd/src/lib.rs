@@ -6,8 +6,8 @@ mod unit;
 
 use std::collections::BTreeMap;
 
-use ksp_sdk::kubeadm;
 use ksp_sdk::prelude::*;
+use ksp_sdk::runtime_switch::{self, CONTAINERD};
 
 /// Config of `ksp/containerd`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -31,6 +31,8 @@ pub struct Containerd {
     pub open_files: u32,
     /// Proxy for pulling images.
     pub proxy: Proxy,
+    /// Seconds that the pods of a node may take to leave it when it is switched from another runtime.
+    pub drain_timeout: u32,
     /// Anything else of containerd's configuration file, laid over what this plugin writes.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub settings: serde_json::Map<String, serde_json::Value>,
@@ -60,12 +62,13 @@ impl Default for Containerd {
             sandbox_image: "registry.k8s.io/pause:3.10.2".into(),
             open_files: 1_048_576,
             proxy: Proxy::default(),
+            drain_timeout: 300,
             settings: serde_json::Map::new(),
         }
     }
 }
 
-const SOCKET: &str = "unix:///run/containerd/containerd.sock";
+const SOCKET: &str = CONTAINERD.socket;
 
 impl Stage for Containerd {
     fn validate(&self, cx: &Context) -> Vec<Finding> {
@@ -93,7 +96,7 @@ impl Stage for Containerd {
     fn plan(&self, cx: &Context) -> Result<()> {
         let nodes = cx.nodes("*")?.filter(|node| node.is(Role::ControlPlane) || node.is(Role::Worker));
         let plan = cx.plan();
-        kubeadm::refuse_another_runtime(cx, &nodes, SOCKET);
+        let switch = runtime_switch::survey(cx, &nodes, CONTAINERD);
 
         let members = ["bin/containerd", "bin/containerd-shim-runc-v2", "bin/ctr"];
         let binaries =
@@ -118,17 +121,19 @@ impl Stage for Containerd {
             plan.file(&nodes, "/etc/systemd/system/containerd.service.d/http-proxy.conf", proxy).mode(0o600)
         });
 
-        // Containers outlive a restart: their shims are not children of the daemon.
-        let mut restart = plan
-            .restart(&nodes, "containerd.service")
-            .on_change(&binaries)
-            .on_change(&config)
-            .on_change(&unit)
-            .disruptive("containerd is restarted; containers keep running");
-        if let Some(proxy) = &proxy {
-            restart = restart.on_change(proxy);
+        // Containers outlive a restart: their shims are not children of the daemon. Where another runtime still serves, nobody is interrupted.
+        let restart = |nodes: &Nodes| {
+            let restart = plan.restart(nodes, "containerd.service");
+            let watched = [&binaries, &config, &unit].into_iter().chain(&proxy);
+            watched.fold(restart, Op::on_change)
+        };
+        let (switching, serving) = switch.split(&nodes);
+        if !serving.is_empty() {
+            drop(restart(&serving).disruptive("containerd is restarted; containers keep running"));
         }
-        drop(restart);
+        if !switching.is_empty() {
+            drop(restart(&switching));
+        }
         // Images are pulled while the rest of this stage goes on.
         plan.service(&nodes, "containerd.service").provides("runtime");
 
@@ -137,6 +142,7 @@ impl Stage for Containerd {
             plan.unpack(&nodes, "/usr/local/bin", &cx.release("nerdctl", &self.nerdctl)?, 0, &["nerdctl"]);
         }
         plan.image(&nodes, &self.sandbox_image);
+        switch.record(cx, Duration::from_secs(self.drain_timeout.into()))?;
 
         cx.publish("cri-socket", SOCKET)
     }

@@ -7,8 +7,8 @@ mod unit;
 
 use std::collections::BTreeMap;
 
-use ksp_sdk::kubeadm;
 use ksp_sdk::prelude::*;
+use ksp_sdk::runtime_switch::{self, CRI_O};
 
 /// Config of `ksp/cri-o`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -28,6 +28,8 @@ pub struct CriO {
     pub open_files: u32,
     /// Proxy for pulling images.
     pub proxy: Proxy,
+    /// Seconds that the pods of a node may take to leave it when it is switched from another runtime.
+    pub drain_timeout: u32,
     /// Anything else of CRI-O's configuration file, laid over what this plugin writes.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub settings: serde_json::Map<String, serde_json::Value>,
@@ -76,12 +78,13 @@ impl Default for CriO {
             search_registries: vec!["docker.io".into()],
             open_files: 1_048_576,
             proxy: Proxy::default(),
+            drain_timeout: 300,
             settings: serde_json::Map::new(),
         }
     }
 }
 
-const SOCKET: &str = "unix:///var/run/crio/crio.sock";
+const SOCKET: &str = CRI_O.socket;
 
 /// Bridges that CRI-O's packages and releases bring: by its name each would be chosen before the cluster's network.
 const BRIDGES: &[&str] = &[
@@ -114,7 +117,7 @@ impl Stage for CriO {
         let plan = cx.plan();
         let version = releases::choose(&self.version, &spec.kubernetes)
             .map_err(|finding| Error::invalid("cri-o.version", finding.message()))?;
-        kubeadm::refuse_another_runtime(cx, &nodes, SOCKET);
+        let switch = runtime_switch::survey(cx, &nodes, CRI_O);
 
         let runtime = format!("cri-o/bin/{}", self.runtime.program());
         let members = ["cri-o/bin/conmon", "cri-o/bin/crictl", "cri-o/bin/crio", "cri-o/bin/pinns", &runtime];
@@ -143,21 +146,25 @@ impl Stage for CriO {
             plan.file(&nodes, "/etc/systemd/system/crio.service.d/http-proxy.conf", proxy).mode(0o600)
         });
 
-        let mut restart = plan
-            .restart(&nodes, "crio.service")
-            .on_change(&binaries)
-            .on_change(&config)
-            .on_change(&unit)
-            .disruptive("CRI-O is restarted; containers keep running");
-        if let Some(proxy) = &proxy {
-            restart = restart.on_change(proxy);
+        // Containers outlive a restart: their monitors are in scopes of their own. Where another runtime still serves, nobody is interrupted.
+        let restart = |nodes: &Nodes| {
+            let restart = plan.restart(nodes, "crio.service");
+            let watched = [&binaries, &config, &unit].into_iter().chain(&proxy);
+            watched.fold(restart, Op::on_change)
+        };
+        let (switching, serving) = switch.split(&nodes);
+        if !serving.is_empty() {
+            drop(restart(&serving).disruptive("CRI-O is restarted; containers keep running"));
         }
-        drop(restart);
+        if !switching.is_empty() {
+            drop(restart(&switching));
+        }
         // Images are pulled while the rest of this stage goes on.
         plan.service(&nodes, "crio.service").provides("runtime");
 
         plan.unpack(&nodes, "/opt/cni/bin", &cx.release("cni-plugins", &self.cni_plugins)?, 0, &[]);
         plan.image(&nodes, &self.sandbox_image);
+        switch.record(cx, Duration::from_secs(self.drain_timeout.into()))?;
 
         cx.publish("cri-socket", SOCKET)
     }

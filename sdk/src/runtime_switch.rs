@@ -1,0 +1,206 @@
+//! A living node gets another container runtime, for stages that provide `runtime`: the new one runs beside the old one, the node is
+//! drained, everything that the old one runs ends, the kubelet starts anew with the new one, and the node takes pods again.
+//!
+//! What is left to do is read from the node, so that a run may be killed at any point: the plugin declares [`PROBES`] in its
+//! manifest. It asks for the capabilities `exec` and `drain`.
+
+use std::time::Duration;
+
+use crate::{Context, Node, Nodes, Op, Result, Role, Severity, argv};
+
+/// A container runtime as the kubelet knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Runtime {
+    /// For people.
+    pub name: &'static str,
+    /// The scheme of `containerRuntimeVersion` in a Node's status.
+    pub reports: &'static str,
+    /// Where it listens, as kubeadm writes it.
+    pub socket: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+}
+
+/// containerd.
+pub const CONTAINERD: Runtime = Runtime {
+    name: "containerd",
+    reports: "containerd",
+    socket: "unix:///run/containerd/containerd.sock",
+    unit: "containerd.service",
+};
+
+/// CRI-O.
+pub const CRI_O: Runtime = Runtime {
+    name: "CRI-O",
+    reports: "cri-o",
+    socket: "unix:///var/run/crio/crio.sock",
+    unit: "crio.service",
+};
+
+/// Runtimes that a node can be taken away from.
+const KNOWN: [Runtime; 2] = [CONTAINERD, CRI_O];
+
+/// The probes that a plugin declares: the sockets in the kubelet's files, one a line, and the note of a switch that has begun.
+pub const PROBES: [&str; 2] = ["kubelet-runtime", "runtime-switch"];
+
+/// Longer than the script's own deadlines together.
+const LONGEST: Duration = Duration::from_secs(1500);
+
+/// For the images of one node.
+const PULLING: Duration = Duration::from_secs(900);
+
+const SCRIPT: &str = include_str!("runtime_switch/switch.sh");
+
+/// What a node still needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Todo {
+    /// The runtimes that go.
+    from: Vec<Runtime>,
+    /// Pods have to leave first.
+    drain: bool,
+    /// The kubelet does not run with the new runtime yet.
+    switch: bool,
+    /// An earlier run has stopped something: it goes before all that still serve.
+    begun: bool,
+}
+
+/// The nodes whose kubelet uses another runtime than the one that the stage brings.
+pub struct Switch {
+    to: Runtime,
+    nodes: Vec<(Node, Todo)>,
+}
+
+/// Compares the nodes with the runtime that they should have. A runtime that nobody knows how to end is refused.
+pub fn survey(cx: &Context, nodes: &Nodes, to: Runtime) -> Switch {
+    let mut found = Vec::new();
+    for (node, facts) in nodes.with_facts() {
+        let said = |name: &str| {
+            let probe = facts.probe(name).filter(|probe| probe.status == 0);
+            probe.map(|probe| probe.stdout).unwrap_or_default()
+        };
+        let [sockets, note] = PROBES.map(said);
+        match todo(&sockets, &note, to) {
+            Ok(None) => {}
+            Ok(Some(todo)) => found.push((node.clone(), todo)),
+            Err(other) => cx.plan().finding(
+                Some(node),
+                Severity::Error,
+                "runtime.another",
+                format!("the kubelet uses {other}: ksp does not know how to end what runs there"),
+                Some("drain the node, take its runtime away by hand and put the node back with `ksp node remove` and `ksp up`"),
+            ),
+        }
+    }
+    Switch { to, nodes: found }
+}
+
+/// From the sockets in the kubelet's files and the note of an earlier run.
+fn todo(sockets: &str, note: &str, to: Runtime) -> Result<Option<Todo>, String> {
+    // `/var/run` is `/run`.
+    let plain = |socket: &str| socket.replace("/var/run/", "/run/");
+    let is_other = |socket: &String| *socket != plain(to.socket);
+    let words = |text: &str| text.split_whitespace().map(plain).collect::<Vec<_>>();
+    let phase = note.split_whitespace().next().unwrap_or_default();
+    let used: Vec<String> = words(sockets).into_iter().filter(is_other).collect();
+    let noted = words(note).into_iter().skip(1).filter(is_other);
+
+    let mut from: Vec<Runtime> = Vec::new();
+    for socket in used.iter().cloned().chain(noted) {
+        let known = KNOWN.iter().find(|known| plain(known.socket) == socket).ok_or(socket)?;
+        if !from.contains(known) {
+            from.push(*known);
+        }
+    }
+    let begun = phase == "switching";
+    let switch = begun || !used.is_empty();
+    let needed = switch || !phase.is_empty();
+    // The kubelet may be stopped: pods that are evicted now would never end.
+    Ok(needed.then_some(Todo { from, drain: switch && !begun, switch, begun }))
+}
+
+impl Switch {
+    /// The nodes on which there is something to do, and the others.
+    pub fn split(&self, nodes: &Nodes) -> (Nodes, Nodes) {
+        let concerns = |node: &Node| self.nodes.iter().any(|(other, _)| other.id == node.id);
+        (nodes.filter(concerns), nodes.filter(|node| !concerns(node)))
+    }
+
+    /// Records it all: after the ops that make the new runtime run, and last on these nodes. Nodes that an interrupted run left
+    /// half-way first, then control planes, then workers; within each as many at a time as the disruption budget allows.
+    /// `drain_within` bounds a drain.
+    ///
+    /// # Errors
+    /// The nodes cannot be asked for.
+    pub fn record(&self, cx: &Context, drain_within: Duration) -> Result<()> {
+        let only = cx.nodes("role=control-plane")?.len() == 1;
+        let rank = |(node, todo): &(Node, Todo)| {
+            if todo.begun || !todo.switch { 0 } else { 1 + usize::from(!node.is(Role::ControlPlane)) }
+        };
+        let mut before: Vec<Op> = Vec::new();
+        for wanted in 0..3 {
+            let group = self.nodes.iter().filter(|entry| rank(entry) == wanted);
+            let ends: Vec<Op> =
+                group.map(|(node, todo)| self.one(cx, node, todo, &before, only, drain_within)).collect();
+            before.extend(ends);
+        }
+        Ok(())
+    }
+
+    /// One node; the op after which it is done.
+    fn one(
+        &self,
+        cx: &Context,
+        node: &Node,
+        todo: &Todo,
+        before: &[Op],
+        only: bool,
+        drain_within: Duration,
+    ) -> Op {
+        let plan = cx.plan();
+        let names: Vec<&str> = todo.from.iter().map(|runtime| runtime.name).collect();
+        let (from, to) = (names.join(" and "), self.to.name);
+        let alone = if only && node.is(Role::ControlPlane) {
+            "; the API is away for about half a minute, for there is no other control plane"
+        } else {
+            ""
+        };
+        let reason = format!("every container on the node ends and starts anew with {to}{alone}");
+        let script = |verb: &str| plan.exec(node, self.argv(verb, node, todo)).stdin(SCRIPT);
+
+        if todo.drain {
+            script("pull")
+                .summary(format!("pull the images of the node's own pods with {to}"))
+                .timeout(PULLING);
+            let drain = plan.drain(node).timeout(drain_within).disruptive(&reason);
+            drop(before.iter().fold(drain, Op::after));
+        }
+        let switched = todo.switch.then(|| {
+            script("switch")
+                .summary(format!("switch the kubelet from {from} to {to}"))
+                .timeout(LONGEST)
+                .disruptive(&reason)
+        });
+        let open = plan.uncordon(node);
+        if let Some(switched) = &switched {
+            // Nobody has closed the node yet when the plan is made.
+            drop(open.only_for(switched));
+        }
+        script("end").summary(format!("the switch to {to} is done")).provides("runtime")
+    }
+
+    fn argv(&self, verb: &str, node: &Node, todo: &Todo) -> Vec<String> {
+        let server = match node.is(Role::ControlPlane) {
+            true => node.at_port(crate::kubeadm::API_PORT),
+            false => "-".into(),
+        };
+        let mut argv =
+            argv!["sh", "-s", "--", verb, node.name.as_str(), server, self.to.reports, self.to.socket];
+        for runtime in &todo.from {
+            argv.extend(argv![runtime.socket, runtime.unit]);
+        }
+        argv
+    }
+}
+
+#[cfg(test)]
+mod tests;
