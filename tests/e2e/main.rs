@@ -11,6 +11,7 @@ mod networks;
 mod rebuild;
 mod recovery;
 mod refused;
+mod runtime_switch;
 mod runtimes;
 mod support;
 mod virtual_address;

@@ -222,6 +222,8 @@ annotate() {
 }
 
 switch() {
+  # A script that a killed run left at work came to its end meanwhile.
+  if [ "$(head -n 2 $note 2>/dev/null)" = "$(printf 'switched\n%s' "$new")" ]; then return; fi
   until_true 60 answers "$new" || { say "$new does not answer: nothing is stopped"; exit 1; }
   spare
   write_note switching
@@ -243,6 +245,11 @@ switch() {
   write_note switched
 }
 
+# A run that was killed may have left this at work.
+if command -v flock >/dev/null; then
+  exec 9>/run/ksp-runtime-switch.lock
+  flock -w 900 9 || { say "another one is at work on this node"; exit 1; }
+fi
 sockets=
 for word in "$@"; do case $word in unix://*) sockets="$sockets$word " ;; esac done
 case $verb in

@@ -15,6 +15,9 @@ use crate::transport::Stdin;
 /// Kinds whose `Debug` text would repeat what is shown anyway, or list addresses of every architecture.
 const SUMMARISED: [&str; 4] = ["file", "kube-apply", "install", "unpack"];
 
+/// A standard input that is longer is shown with the first op that has it.
+const SHOWN_ONCE: usize = 8 << 10;
+
 /// The plan of one call.
 pub fn plan(manifest: &Manifest, mut state: State) -> String {
     let contents = std::mem::take(&mut state.draft.contents);
@@ -91,7 +94,7 @@ fn op_text(
     if let Some(debug) = debug {
         let _ = writeln!(text, "    {debug}");
     }
-    for line in modifiers(&op.modifiers, &draft.ops) {
+    for line in modifiers(op, &draft.ops) {
         let _ = writeln!(text, "    {line}");
     }
     if let Some(content) = content {
@@ -99,7 +102,18 @@ fn op_text(
     }
 }
 
-fn modifiers(modifiers: &Modifiers, ops: &[Recorded]) -> Vec<String> {
+/// The first of the ops with the same long standard input, when it is not this one.
+fn same_stdin<'a>(op: &Recorded, ops: &'a [Recorded]) -> Option<&'a Recorded> {
+    let long = |op: &Recorded| match &op.modifiers.stdin {
+        Some(Stdin::Plain(bytes)) if bytes.len() > SHOWN_ONCE => Some(bytes.clone()),
+        _ => None,
+    };
+    let own = long(op)?;
+    ops.iter().take_while(|other| other.id != op.id).find(|other| long(other).as_ref() == Some(&own))
+}
+
+fn modifiers(op: &Recorded, ops: &[Recorded]) -> Vec<String> {
+    let modifiers: &Modifiers = &op.modifiers;
     let keys = |ids: &[OpId]| {
         ids.iter()
             .map(|id| ops.get(id.0 as usize).map(Recorded::key).unwrap_or_default())
@@ -132,6 +146,9 @@ fn modifiers(modifiers: &Modifiers, ops: &[Recorded]) -> Vec<String> {
         put(true, format!("env {name}={value}"));
     }
     match &modifiers.stdin {
+        _ if same_stdin(op, ops).is_some() => {
+            put(true, format!("stdin as for {}", same_stdin(op, ops).map(Recorded::key).unwrap_or_default()));
+        }
         Some(Stdin::Plain(bytes)) => put(true, format!("stdin {:?}", String::from_utf8_lossy(bytes))),
         Some(Stdin::Secret(_)) => put(true, format!("stdin {MASK}")),
         None => {}
