@@ -123,7 +123,7 @@ fn remove_pods(lab: &Lab) -> Result<()> {
 
 fn a_worker_is_left_as_it_was(lab: &Lab, before: &Footprint) -> Result<()> {
     lab.ksp(&["reset", "--node", "w1", "--confirm", "multus", "--yes"])?.expect(0)?;
-    before.expect_nothing_new(lab, &[])?;
+    before.expect_nothing_new(lab)?;
     lab.ksp(&["up", "--yes"])?.expect(0)?;
     the_second_network_carries_traffic(lab)?;
     remove_pods(lab)
