@@ -41,6 +41,12 @@ pub struct Component {
     /// Binary → file of a Debian package.
     #[serde(default)]
     pub copy: BTreeMap<String, PathBuf>,
+    /// Name → file or folder of a Go module that the folder's `go.mod` names, copied as it is.
+    #[serde(default)]
+    pub module_files: BTreeMap<String, ModuleFiles>,
+    /// Environment of the Go tools' build.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
     /// Release files in the shape that upstream publishes.
     #[serde(default, rename = "file")]
     pub files: Vec<ReleaseFile>,
@@ -77,13 +83,23 @@ pub struct ModuleSources {
     pub sources: Vec<String>,
 }
 
+/// A file that a Go module carries, or a folder of them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleFiles {
+    /// The module.
+    pub module: String,
+    /// The file or folder in it.
+    pub path: String,
+}
+
 /// One published file: a bare binary or an archive of some.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseFile {
     /// Upstream's address.
     pub url: String,
-    /// The binary it is.
+    /// The binary it is, or the file of a Go module.
     pub binary: Option<String>,
     /// The members it packs.
     #[serde(default)]
@@ -111,6 +127,9 @@ pub struct Image {
     /// Path in the image → binary, or `component/binary`.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Folder in the image → folder of a Go module, or `component/folder`. Modules keep no permissions: each file may be run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trees: BTreeMap<String, String>,
     /// Path in the image → content.
     #[serde(default)]
     pub text: BTreeMap<String, String>,
@@ -138,6 +157,13 @@ pub struct Links {
     pub target: String,
     /// What they are called.
     pub names: Vec<String>,
+}
+
+impl Image {
+    /// What it carries of its own component, or `component/binary`.
+    pub fn packed(&self) -> impl Iterator<Item = &String> {
+        self.files.values().chain(self.trees.values())
+    }
 }
 
 impl Component {
@@ -177,8 +203,8 @@ impl Component {
         component.fill_in();
         let bare = component.files.iter().filter_map(|file| file.binary.as_ref());
         let named = bare.chain(component.packed()).filter(|binary| !binary.contains('/'));
-        if let Some(unknown) = named.into_iter().find(|binary| !component.binaries.contains(binary)) {
-            bail!("`{unknown}` is not among its binaries");
+        if let Some(unknown) = named.into_iter().find(|name| !component.makes(name)) {
+            bail!("`{unknown}` is not among its binaries and files of modules");
         }
         if let Some(file) =
             component.files.iter().find(|file| file.binary.is_some() != file.archive.is_empty())
@@ -199,10 +225,15 @@ impl Component {
         }
     }
 
+    /// Whether its build leaves this.
+    fn makes(&self, name: &str) -> bool {
+        self.binaries.iter().any(|binary| binary == name) || self.module_files.contains_key(name)
+    }
+
     /// What its archives and images pack: its own binaries, or `component/binary`.
     fn packed(&self) -> impl Iterator<Item = &String> {
         let members = self.files.iter().flat_map(|file| &file.archive).map(|member| &member.binary);
-        members.chain(self.images.iter().flat_map(|image| image.files.values()))
+        members.chain(self.images.iter().flat_map(Image::packed))
     }
 
     /// The other components whose binaries it packs.
@@ -222,6 +253,9 @@ impl Component {
         if !self.module_c.is_empty() {
             settings += &format!("{:?}\n", self.module_c);
         }
+        if !self.module_files.is_empty() || !self.env.is_empty() {
+            settings += &format!("{:?} {:?}\n", self.module_files, self.env);
+        }
         Ok(digest::of_bytes(settings + &digest::of_folder(&self.folder, &["component.toml"])?))
     }
 
@@ -230,7 +264,7 @@ impl Component {
         Ok(paths::cache()?.join("components").join(self.key()))
     }
 
-    /// One of its binaries.
+    /// One of its binaries or files of modules.
     pub fn binary(&self, name: &str) -> Result<PathBuf> {
         Ok(self.built()?.join(name))
     }
@@ -260,7 +294,7 @@ mod tests {
         for (component, file) in all.iter().flat_map(|c| c.packed().map(move |file| (c, file))) {
             let (owner, binary) = file.split_once('/').unwrap_or((&component.name, file));
             let owner = all.iter().find(|c| c.name == owner).unwrap();
-            assert!(owner.binaries.iter().any(|b| b == binary), "{}: {file}", component.name);
+            assert!(owner.makes(binary), "{}: {file}", component.name);
         }
     }
 
@@ -280,6 +314,45 @@ mod tests {
         assert_eq!(component.files[0].url, format!("https://x.test/v1.2/a-{}", paths::arch()));
         assert_eq!(component.images[0].reference, "x.test/a:v1.2");
         assert_eq!(component.key(), "thing-1.2");
+    }
+
+    #[test]
+    fn files_of_modules_go_where_binaries_go() {
+        let text = r#"
+            version = "1"
+            binaries = ["a"]
+            [module-files."crds.yaml"]
+            module = "m.test"
+            path = "manifests/crds.yaml"
+            [module-files.etc]
+            module = "m.test"
+            path = "files/etc"
+            [[file]]
+            url = "https://x.test/crds.yaml"
+            binary = "crds.yaml"
+            [[image]]
+            reference = "x.test/a:v1"
+            files = { "/a" = "a" }
+            trees = { "/etc" = "etc" }
+        "#;
+        let component = parse(text).unwrap();
+        assert_eq!(component.packed().collect::<Vec<_>>(), ["a", "etc"]);
+        let unknown = parse(&text.replace("\"/etc\" = \"etc\"", "\"/etc\" = \"usr\"")).unwrap_err();
+        assert!(format!("{unknown:#}").contains("`usr` is not among"));
+    }
+
+    #[test]
+    fn what_a_recipe_does_not_use_leaves_its_digest() {
+        let plain = "version = '1'\nbinaries = ['a']\n";
+        let digest = |text: &str| {
+            let component =
+                Component::parse("busybox", &paths::lab().join("components/busybox"), text).unwrap();
+            component.recipe().unwrap()
+        };
+        assert_eq!(digest(plain), digest(&format!("{plain}module-files = {{}}\nenv = {{}}\n")));
+        assert_ne!(digest(plain), digest(&format!("{plain}env = {{ CGO_CFLAGS = '-O1' }}\n")));
+        let tree = "module-files = { etc = { module = 'm.test', path = 'etc' } }\n";
+        assert_ne!(digest(plain), digest(&format!("{plain}{tree}")));
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod layout;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -54,7 +54,7 @@ fn stamp(image: &Image) -> Result<PathBuf> {
 /// Changes when anything that the image is made of changes.
 fn key(component: &Component, image: &Image) -> Result<String> {
     let mut parts = vec![FORMAT.to_string(), component.recipe()?, serde_json::to_string(image)?];
-    for file in image.files.values() {
+    for file in image.packed() {
         if let Some((owner, _)) = file.split_once('/') {
             parts.push(Component::load(owner)?.recipe()?);
         }
@@ -70,34 +70,65 @@ fn push(component: &Component, image: &Image, registry: &Registry) -> Result<()>
     if let Some(base) = &image.base {
         layers.push(layer::base(base)?);
     }
-    layers.push(layer::own(image, &sources(component, image)?)?);
+    let sources = sources(component, image).with_context(|| image.reference.clone())?;
+    layers.push(layer::own(image, &sources)?);
     let folder = layout::write(image, &layers)?;
     registry.push(folder.path(), repository(&image.reference))
 }
 
 /// Path in the image → file of the cache.
 fn sources(component: &Component, image: &Image) -> Result<BTreeMap<String, PathBuf>> {
-    image
-        .files
-        .iter()
-        .map(|(path, file)| {
-            let binary = match file.split_once('/') {
-                Some((owner, binary)) => Component::load(owner)?.binary(binary)?,
-                None => component.binary(file)?,
-            };
-            Ok((path.clone(), binary))
-        })
-        .collect::<Result<_>>()
-        .with_context(|| image.reference.clone())
+    let mut sources = BTreeMap::new();
+    for (path, file) in &image.files {
+        sources.insert(path.clone(), built(component, file)?);
+    }
+    for (path, tree) in &image.trees {
+        tree_of(path.trim_end_matches('/'), &built(component, tree)?, &mut sources)?;
+    }
+    Ok(sources)
+}
+
+/// Where the cache has a binary or a folder of the component, or of another one by `component/binary`.
+fn built(component: &Component, name: &str) -> Result<PathBuf> {
+    match name.split_once('/') {
+        Some((owner, name)) => Component::load(owner)?.binary(name),
+        None => component.binary(name),
+    }
+}
+
+fn tree_of(path: &str, folder: &Path, sources: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let path = format!("{path}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            tree_of(&path, &entry.path(), sources)?;
+        } else {
+            sources.insert(path, entry.path());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::repository;
+    use super::*;
 
     #[test]
     fn the_host_is_no_part_of_the_repository() {
         assert_eq!(repository("registry.k8s.io/coredns/coredns:v1"), "coredns/coredns:v1");
         assert_eq!(repository("docker.io/library/busybox:1.36"), "library/busybox:1.36");
+    }
+
+    #[test]
+    fn a_tree_is_all_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("service/felix")).unwrap();
+        fs::write(folder.path().join("service/felix/run"), "").unwrap();
+        fs::write(folder.path().join("rc.local"), "").unwrap();
+        let mut sources = BTreeMap::new();
+        tree_of("/etc", folder.path(), &mut sources).unwrap();
+        assert_eq!(sources.keys().collect::<Vec<_>>(), ["/etc/rc.local", "/etc/service/felix/run"]);
+        assert_eq!(sources["/etc/rc.local"], folder.path().join("rc.local"));
     }
 }

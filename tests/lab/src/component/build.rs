@@ -53,6 +53,9 @@ fn build(component: &Component, recipe: &str, done: &Path) -> Result<()> {
         fs::copy(source, temporary.path().join(binary))
             .with_context(|| format!("cannot copy {}", source.display()))?;
     }
+    for (name, from) in &component.module_files {
+        copy(&go_module(component, &from.module)?.join(&from.path), &temporary.path().join(name))?;
+    }
     let missing: Vec<&String> =
         component.binaries.iter().filter(|b| !temporary.path().join(b).is_file()).collect();
     if !missing.is_empty() {
@@ -77,6 +80,20 @@ fn compile(sources: &[PathBuf], into: &Path) -> Result<()> {
         .map(drop)
 }
 
+/// A file or a folder with all that is in it. Files of the module cache are read-only; these are not.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if !from.is_dir() {
+        let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        return fs::write(to, bytes).with_context(|| format!("cannot write {}", to.display()));
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
 /// Where the sources of a module are, which the folder's `go.mod` names.
 fn go_module(component: &Component, module: &str) -> Result<PathBuf> {
     run("go")
@@ -95,7 +112,11 @@ fn go_module(component: &Component, module: &str) -> Result<PathBuf> {
 }
 
 fn go_tools(component: &Component, go: &Go, into: &Path) -> Result<()> {
-    run("nice")
+    let mut build = run("nice");
+    for (name, value) in &component.env {
+        build = build.env(name, value);
+    }
+    build
         .args(["-n", "10", "go", "build", "-mod=readonly", "-buildvcs=false", "-trimpath"])
         .args(["-tags", &go.tags.join(",")])
         .args(["-ldflags", &go.ldflags.join(" ")])
@@ -112,4 +133,24 @@ fn go_tools(component: &Component, go: &Go, into: &Path) -> Result<()> {
         fs::rename(into.join(from), into.join(to)).with_context(|| format!("the build made no `{from}`"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_copied_whole_and_can_be_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::create_dir_all(from.join("a/b")).unwrap();
+        fs::write(from.join("a/b/c"), "text").unwrap();
+        fs::set_permissions(from.join("a/b/c"), std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+        copy(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(to.join("a/b/c")).unwrap(), "text");
+        assert!(!fs::metadata(to.join("a/b/c")).unwrap().permissions().readonly());
+        copy(&from.join("a/b/c"), &folder.path().join("one")).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("one")).unwrap(), "text");
+        assert!(copy(&from.join("none"), &to).unwrap_err().to_string().contains("none"));
+    }
 }
