@@ -31,4 +31,5 @@ pub mod rootfs;
 pub mod scenario;
 pub mod sequence;
 pub mod tell;
+pub mod traffic;
 pub mod wait;
