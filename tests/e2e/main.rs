@@ -1,5 +1,6 @@
 //! The real thing on real nodes. Ignored by default: `cargo lab test` runs them, one at a time; each removes its nodes.
 
+mod calico;
 mod converge;
 mod external_endpoint;
 mod external_etcd;
