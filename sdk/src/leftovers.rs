@@ -14,6 +14,8 @@ pub struct Leftovers<'a> {
     pub interfaces: &'a [&'a str],
     /// What the names of iptables' chains begin with. The rules that lead to them go as well.
     pub chains: &'a [&'a str],
+    /// What the comments of rules begin with that stand in other chains: "cali:". Rules that lead to `chains` need none.
+    pub comments: &'a [&'a str],
     /// Tables of nftables with their family: "ip flannel-ipv4".
     pub tables: &'a [&'a str],
     /// What the names of IP sets begin with. Seen only where the node has `ipset`.
@@ -30,13 +32,15 @@ impl Leftovers<'_> {
     }
 
     fn words(&self) -> Vec<&str> {
-        [self.interfaces, self.chains, self.tables, self.sets].concat()
+        [self.interfaces, self.chains, self.comments, self.tables, self.sets].concat()
     }
 
     fn argv(&self) -> Vec<String> {
         let mut argv = argv!["sh", "-s", "--"];
         let kinds = [
             ("interface", self.interfaces),
+            // Before the chains, which some of them lead to.
+            ("comment", self.comments),
             ("chain", self.chains),
             ("table", self.tables),
             ("set", self.sets),
@@ -57,10 +61,14 @@ mod tests {
         let leftovers = Leftovers {
             interfaces: &["cni0", "cali*"],
             chains: &["KUBE-"],
+            comments: &["kube:"],
             tables: &["ip kube-proxy"],
             sets: &[],
         };
         let argv = leftovers.argv();
-        assert_eq!(argv[3..], ["interface=cni0", "interface=cali*", "chain=KUBE-", "table=ip kube-proxy"]);
+        assert_eq!(
+            argv[3..],
+            ["interface=cni0", "interface=cali*", "comment=kube:", "chain=KUBE-", "table=ip kube-proxy"]
+        );
     }
 }

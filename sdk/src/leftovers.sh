@@ -1,6 +1,6 @@
 # Removes interfaces, chains of iptables, tables of nftables and IP sets by their names, and nothing else. Safe to repeat.
 #
-# Arguments: `interface=<glob>`, `chain=<prefix>`, `table=<family name>`, `set=<prefix>`.
+# Arguments: `interface=<glob>`, `comment=<prefix>`, `chain=<prefix>`, `table=<family name>`, `set=<prefix>`.
 set -u
 status=0
 failed() { echo "$*" >&2; status=1; }
@@ -21,6 +21,21 @@ remove_chains() {
         printf '%s\n' "$chains" | sed 's/^/-X /'
         echo COMMIT
       } | "$command-restore" --wait 10 --noflush || failed "$command: chains $1* of table $table stay"
+    done
+  done
+}
+
+# Rules that say by their comment whose they are.
+remove_comments() {
+  for command in iptables ip6tables iptables-legacy ip6tables-legacy; do
+    command -v "$command-save" >/dev/null 2>&1 || continue
+    for table in filter nat mangle raw; do
+      rules=$("$command-save" -t "$table" 2>/dev/null | grep -- "^-A .* --comment \"\{0,1\}$1") || continue
+      {
+        echo "*$table"
+        printf '%s\n' "$rules" | sed 's/^-A /-D /'
+        echo COMMIT
+      } | "$command-restore" --wait 10 --noflush || failed "$command: rules $1* of table $table stay"
     done
   done
 }
@@ -50,6 +65,7 @@ for argument in "$@"; do
   name=${argument#*=}
   case $argument in
   interface=*) remove_interfaces "$name" ;;
+  comment=*) remove_comments "$name" ;;
   chain=*) remove_chains "$name" ;;
   table=*) remove_table "$name" ;;
   set=*) remove_sets "$name" ;;
