@@ -23,16 +23,26 @@ fn calico_connects_pods_and_keeps_to_policies() -> Result<()> {
     a_worker_is_left_as_it_was(&lab, &before)
 }
 
+/// The one pool, with a key that the manifest does not have.
+fn pool(key: &str) -> String {
+    format!("pools = [{{ {key} }}]\n")
+}
+
+/// The manifest with a line more for Calico.
+fn with(manifest: &str, line: &str) -> String {
+    const HEAD: &str = "use = \"ksp/calico\"\n[stage.config]\n";
+    manifest.replacen(HEAD, &format!("{HEAD}{line}"), 1)
+}
+
 fn bad_pools_are_refused_before_a_node_is_touched(lab: &Lab) -> Result<()> {
-    let pool = |key: &str| format!("use = \"ksp/calico\"\n[[stage.config.pools]]\n{key}\n");
     for (key, said) in [
         ("cidr = \"10.96.0.0/16\"", "overlaps Service addresses"),
         ("encapsulation = \"ipip\"", "needs BGP"),
         ("block-size = 12", "no size of a block"),
     ] {
-        lab.edit(|manifest| manifest.replacen("use = \"ksp/calico\"\n", &pool(key), 1))?;
+        lab.edit(|manifest| with(manifest, &pool(key)))?;
         lab.ksp(&["up", "--yes"])?.expect(3)?.says(said)?;
-        lab.edit(|manifest| manifest.replacen(&pool(key), "use = \"ksp/calico\"\n", 1))?;
+        lab.edit(|manifest| manifest.replacen(&pool(key), "", 1))?;
     }
     ensure!(lab.on("w1", "ls -d /var/lib/ksp 2>/dev/null || true")?.is_empty(), "the node was touched");
     Ok(())
@@ -63,15 +73,14 @@ fn it_is_what_the_manifest_says(lab: &Lab) -> Result<()> {
 }
 
 fn pools_stay_what_they_are(lab: &Lab) -> Result<()> {
-    let pool = |key: &str| format!("use = \"ksp/calico\"\n[[stage.config.pools]]\n{key}\n");
     for (key, said) in [
         ("cidr = \"10.244.0.0/17\"", "running pods keep their addresses"),
         ("encapsulation = \"vxlan-cross-subnet\"", "do not reach pods"),
         ("name = \"other\"", "is in use in the cluster"),
     ] {
-        lab.edit(|manifest| manifest.replacen("use = \"ksp/calico\"\n", &pool(key), 1))?;
+        lab.edit(|manifest| with(manifest, &pool(key)))?;
         lab.ksp(&["up", "--yes"])?.expect(4)?.says("calico.pool")?.says(said)?;
-        lab.edit(|manifest| manifest.replacen(&pool(key), "use = \"ksp/calico\"\n", 1))?;
+        lab.edit(|manifest| manifest.replacen(&pool(key), "", 1))?;
     }
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
     Ok(())
@@ -82,13 +91,7 @@ fn another_setting_is_followed(lab: &Lab) -> Result<()> {
     lab.edit(|manifest| {
         manifest.replacen("xdpEnabled = false", "xdpEnabled = false, logSeverityScreen = \"Warning\"", 1)
     })?;
-    lab.edit(|manifest| {
-        manifest.replacen(
-            "use = \"ksp/calico\"\n[stage.config]\n",
-            "use = \"ksp/calico\"\n[stage.config]\nmtu = 1400\n",
-            1,
-        )
-    })?;
+    lab.edit(|manifest| with(manifest, "mtu = 1400\n"))?;
     lab.ksp(&["up", "--yes"])?.expect(0)?;
     let mtu = lab.on(
         "w1",

@@ -182,7 +182,7 @@ impl Stage for Calico {
         plan.install(&control_planes, "/usr/local/bin/calicoctl", &cx.release("calicoctl", &self.version)?)
             .mode(0o755)
             .prepare();
-        plan.directory(&control_planes, "/etc/calico").prepare();
+        plan.directory(if typha { &nodes } else { &control_planes }, "/etc/calico").prepare();
         plan.file(&control_planes, "/etc/calico/calicoctl.cfg", CALICOCTL).prepare();
 
         let mut data = self.data(&spec, nodes.len());

@@ -39,6 +39,7 @@ pub fn remove(cx: &Context, nodes: &Nodes, pools: &[Pool], spec: &Spec) {
             "bpfout.cali",
         ],
         chains: &["cali-", "CNI-"],
+        comments: &["cali:"],
         tables: &["ip calico", "ip6 calico"],
         sets: &["cali40", "cali60"],
     }
