@@ -105,7 +105,7 @@ fn another_setting_is_followed(lab: &Lab) -> Result<()> {
 
 fn a_worker_is_left_as_it_was(lab: &Lab, before: &Footprint) -> Result<()> {
     lab.ksp(&["reset", "--node", "w1", "--confirm", "calico", "--yes"])?.expect(0)?;
-    before.expect_nothing_new(lab, &[])?;
+    before.expect_nothing_new(lab)?;
     lab.ksp(&["up", "--yes"])?.expect(0)?;
     ksp_lab::proof::show(&lab.scenario)
 }
