@@ -1,6 +1,7 @@
 //! The living cluster's pools: what pods already have addresses from cannot become something else.
 
 use ksp_sdk::prelude::*;
+use serde_json::Value;
 
 use crate::pool::{Encapsulation, Pool, default_block_size};
 
@@ -26,22 +27,25 @@ pub fn refuse(cx: &Context, control_planes: &Nodes, pools: &[Pool], spec: &Spec)
     }
 }
 
-/// A line each, fields in their places: some may be empty.
+/// The API's list of pools. What Calico would do anyway is left out there.
 fn parse(stdout: &str) -> Vec<Living> {
-    let mut living = Vec::new();
-    for line in stdout.lines() {
-        let fields: Vec<&str> = line.split(' ').collect();
-        let [name, cidr, ipip, vxlan, block_size, disabled, set, ..] = fields[..] else { continue };
-        living.push(Living {
-            name: name.into(),
-            cidr: cidr.into(),
-            encapsulation: Encapsulation::of_modes(ipip, vxlan),
-            block_size: block_size.parse().unwrap_or_else(|_| default_block_size(cidr)),
-            disabled: disabled == "true",
-            ours: !set.is_empty(),
-        });
-    }
-    living
+    let list: Value = serde_json::from_str(stdout).unwrap_or_default();
+    let pools = list["items"].as_array().into_iter().flatten();
+    let read = |pool: &Value| {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (metadata, spec) = (&pool["metadata"], &pool["spec"]);
+        let cidr = text(&spec["cidr"]);
+        let block_size = spec["blockSize"].as_u64().and_then(|size| size.try_into().ok());
+        Living {
+            name: text(&metadata["name"]),
+            encapsulation: Encapsulation::of_modes(&text(&spec["ipipMode"]), &text(&spec["vxlanMode"])),
+            block_size: block_size.unwrap_or_else(|| default_block_size(&cidr)),
+            disabled: spec["disabled"] == true,
+            ours: metadata["labels"].get("ksp.dev/set").is_some(),
+            cidr,
+        }
+    };
+    pools.map(read).collect()
 }
 
 /// What is wrong, and what to do about it.
@@ -87,19 +91,28 @@ mod tests {
     use super::*;
     use crate::check::tests::spec;
 
-    const SAME: &str = "default-ipv4-ippool 10.244.0.0/16 Never Always 26 false calico.settings\n";
+    /// The pool of the default config, as the API lists it.
+    fn same() -> Value {
+        let spec = json!({
+            "cidr": "10.244.0.0/16", "ipipMode": "Never", "vxlanMode": "Always", "blockSize": 26, "disabled": false,
+        });
+        json!({ "metadata": { "name": "default-ipv4-ippool", "labels": { "ksp.dev/set": "calico.settings" } }, "spec": spec })
+    }
 
-    fn messages(stdout: &str, pools: &[Pool]) -> Vec<String> {
-        differences(&parse(stdout), pools, &spec()).into_iter().map(|(message, _)| message).collect()
+    fn messages(pool: Value, pools: &[Pool]) -> Vec<String> {
+        let stdout = json!({ "items": [pool] }).to_string();
+        differences(&parse(&stdout), pools, &spec()).into_iter().map(|(message, _)| message).collect()
     }
 
     #[test]
     fn the_same_pool_is_fine_and_so_is_a_new_one() {
         let second = Pool { name: "second".into(), cidr: "10.245.0.0/16".into(), ..Pool::default() };
-        assert!(messages(SAME, &[Pool::default(), second]).is_empty());
+        assert!(messages(same(), &[Pool::default(), second]).is_empty());
         // Calico leaves out what is as it would be anyway.
-        assert!(messages("default-ipv4-ippool 10.244.0.0/16  Always   \n", &[Pool::default()]).is_empty());
-        assert!(messages("", &[Pool::default()]).is_empty());
+        let spec = json!({ "cidr": "10.244.0.0/16", "vxlanMode": "Always" });
+        let short = json!({ "metadata": { "name": "default-ipv4-ippool" }, "spec": spec });
+        assert!(messages(short, &[Pool::default()]).is_empty());
+        assert!(parse("").is_empty() && parse("{}").is_empty());
     }
 
     #[test]
@@ -110,7 +123,7 @@ mod tests {
             block_size: 27,
             ..Pool::default()
         };
-        let found = messages(SAME, &[pool]);
+        let found = messages(same(), &[pool]);
         assert_eq!(found.len(), 3);
         assert!(found[0].contains("`cidr = \"10.244.0.0/16\"`"), "{}", found[0]);
         assert!(
@@ -122,8 +135,12 @@ mod tests {
     #[test]
     fn a_pool_goes_only_when_it_is_out_of_use() {
         let other = [Pool { name: "other".into(), ..Pool::default() }];
-        assert_eq!(messages(SAME, &other).len(), 1);
-        assert!(messages(&SAME.replace("false", "true"), &other).is_empty());
-        assert!(messages(&SAME.replace("calico.settings", ""), &other).is_empty(), "it is somebody else's");
+        assert_eq!(messages(same(), &other).len(), 1);
+        let mut disabled = same();
+        disabled["spec"]["disabled"] = true.into();
+        assert!(messages(disabled, &other).is_empty());
+        let mut theirs = same();
+        theirs["metadata"]["labels"] = Value::Null;
+        assert!(messages(theirs, &other).is_empty(), "it is somebody else's");
     }
 }
