@@ -71,7 +71,12 @@ fn make(component: &Component, file: &ReleaseFile, path: &Path) -> Result<()> {
         let zip = GzBuilder::new().write(temporary.as_file(), Compression::default());
         let mut archive = tar::Builder::new(zip);
         for member in &file.archive {
-            append(&mut archive, &member.member, &binary_of(component, &member.binary)?)?;
+            let source = binary_of(component, &member.binary)?;
+            if source.is_dir() {
+                append_tree(&mut archive, &member.member, &source)?;
+            } else {
+                append(&mut archive, &member.member, &source)?;
+            }
         }
         archive.into_inner()?.finish()?;
     }
@@ -93,10 +98,36 @@ pub(crate) fn append<W: std::io::Write>(
     member: &str,
     binary: &Path,
 ) -> Result<()> {
-    let source = File::open(binary).with_context(|| format!("cannot read {}", binary.display()))?;
+    append_as(archive, member, binary, 0o755)
+}
+
+/// Adds all files of a folder, by their names in order: such as a chart.
+fn append_tree<W: std::io::Write>(archive: &mut tar::Builder<W>, member: &str, folder: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().and_then(|name| name.to_str()).context("a file's name is not text")?;
+        let member = format!("{member}/{name}");
+        if path.is_dir() {
+            append_tree(archive, &member, &path)?;
+        } else {
+            append_as(archive, &member, &path, 0o644)?;
+        }
+    }
+    Ok(())
+}
+
+fn append_as<W: std::io::Write>(
+    archive: &mut tar::Builder<W>,
+    member: &str,
+    path: &Path,
+    mode: u32,
+) -> Result<()> {
+    let source = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut header = tar::Header::new_gnu();
     header.set_size(source.metadata()?.len());
-    header.set_mode(0o755);
+    header.set_mode(mode);
     header.set_entry_type(tar::EntryType::Regular);
     archive.append_data(&mut header, member, source)?;
     Ok(())
@@ -131,6 +162,25 @@ mod tests {
         assert_eq!(parse(&text), sums);
         let first = text.lines().next().unwrap();
         assert_eq!(first, format!("{}  a.test/x y", digest::of_bytes("a")));
+    }
+
+    #[test]
+    fn a_folder_is_packed_in_the_order_of_its_names() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("b/c")).unwrap();
+        for name in ["z", "b/c/d", "a"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        let mut archive = tar::Builder::new(Vec::new());
+        append_tree(&mut archive, "top", folder.path()).unwrap();
+        let bytes = archive.into_inner().unwrap();
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let names: Vec<String> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(names, ["top/a", "top/b/c/d", "top/z"]);
     }
 
     #[test]
