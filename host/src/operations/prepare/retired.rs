@@ -111,7 +111,8 @@ fn entry(plan: &Plan, link: &ChainLink) -> StageEntry {
     }
 }
 
-/// Objects first, so that nothing makes anew what is removed on the nodes; pods last, so that they meet no old network.
+/// Objects first, so that nothing makes anew what is removed on the nodes; then what the plugin cleans up, as long as its files are
+/// there; pods last, so that they meet no old network.
 fn ops(
     link: &ChainLink,
     sets: &[String],
@@ -119,25 +120,14 @@ fn ops(
     gathered: &BTreeMap<NodeId, Gathered>,
 ) -> Vec<Recorded> {
     let mut ops: Vec<Recorded> = Vec::new();
-    let mut record = |action: Action, nodes: Vec<NodeId>, after: Vec<OpId>| {
-        let id = OpId(u32::try_from(ops.len()).unwrap_or(u32::MAX));
-        ops.push(Recorded { id, action, nodes, modifiers: Modifiers { after, ..Modifiers::default() } });
-        id
-    };
     let objects: Vec<OpId> = sets
         .iter()
         .map(|set| {
             let delete = KubeDelete { stage: link.name.clone(), set: set.clone() };
-            record(Action::Cluster(Arc::new(delete)), Vec::new(), Vec::new())
+            record(&mut ops, Action::Cluster(Arc::new(delete)), Vec::new(), Vec::new())
         })
         .collect();
     let mut on_nodes = Vec::new();
-    for (node, it) in gathered {
-        for entry in it.ledger.entries.iter().rev().filter(|entry| entry.stage == link.name) {
-            let back = TakeBack { entry: entry.clone() };
-            on_nodes.push(record(Action::Node(Arc::new(back)), vec![*node], objects.clone()));
-        }
-    }
     // The plugin numbered its ops from zero: they come behind ours, and so do those that they name.
     let first = u32::try_from(ops.len()).unwrap_or(u32::MAX);
     let shift = |id: &OpId| OpId(id.0 + first);
@@ -151,13 +141,22 @@ fn ops(
         on_nodes.push(op.id);
         ops.push(op);
     }
+    for (node, it) in gathered {
+        for entry in it.ledger.entries.iter().rev().filter(|entry| entry.stage == link.name) {
+            let back = TakeBack { entry: entry.clone() };
+            on_nodes.push(record(&mut ops, Action::Node(Arc::new(back)), vec![*node], objects.clone()));
+        }
+    }
     if link.provides.iter().any(|slot| slot == ADDRESSES) {
-        let id = OpId(u32::try_from(ops.len()).unwrap_or(u32::MAX));
-        let modifiers = Modifiers { after: [objects, on_nodes].concat(), ..Modifiers::default() };
-        let action = Action::Cluster(Arc::new(KubeRecreate));
-        ops.push(Recorded { id, action, nodes: Vec::new(), modifiers });
+        record(&mut ops, Action::Cluster(Arc::new(KubeRecreate)), Vec::new(), [objects, on_nodes].concat());
     }
     ops
+}
+
+fn record(ops: &mut Vec<Recorded>, action: Action, nodes: Vec<NodeId>, after: Vec<OpId>) -> OpId {
+    let id = OpId(u32::try_from(ops.len()).unwrap_or(u32::MAX));
+    ops.push(Recorded { id, action, nodes, modifiers: Modifiers { after, ..Modifiers::default() } });
+    id
 }
 
 fn slot_of(name: &str) -> String {
