@@ -1,6 +1,7 @@
 //! The real thing on real nodes. Ignored by default: `cargo lab test` runs them, one at a time; each removes its nodes.
 
 mod calico;
+mod cilium;
 mod converge;
 mod external_endpoint;
 mod external_etcd;

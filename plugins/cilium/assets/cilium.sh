@@ -24,7 +24,7 @@ check() {
   [ "${1-}" = deployed ] && [ "${2-}" = "$version" ] && [ "${4-} ${5-}" = "ksp $digest" ] || return 1
   manifest=$(helm get manifest cilium) && [ -n "$manifest" ] || return 1
   # Dry runs on the server: what is missing or was changed differs, what somebody added besides does not.
-  printf '%s\n' "$manifest" | kubectl diff --namespace "$namespace" --filename - >/dev/null
+  printf '%s\n' "$manifest" | kubectl diff --filename - >/dev/null
 }
 
 # Somebody else's Helm may be at work, perhaps that of a run which was cut off. It waits for no pod, so it is over soon; what is
