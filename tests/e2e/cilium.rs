@@ -37,7 +37,7 @@ fn cilium_beside_kube_proxy() -> Result<()> {
     another_network_takes_over(&lab)?;
 
     lab.ksp(&["reset", "--confirm", "cilium", "--yes"])?.expect(0)?;
-    before.expect_nothing_new(&lab, &[])
+    before.expect_nothing_new(&lab)
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn cilium_in_place_of_kube_proxy() -> Result<()> {
     up_to_date(&lab)?;
 
     lab.ksp(&["reset", "--confirm", "cilium-proxy", "--yes"])?.expect(0)?;
-    before.expect_nothing_new(&lab, &[])
+    before.expect_nothing_new(&lab)
 }
 
 fn up_to_date(lab: &Lab) -> Result<()> {
