@@ -55,11 +55,25 @@ impl Attachment {
         cni::plugins(&self.config).filter_map(|(_, plugin)| cni::master(plugin)).collect()
     }
 
+    /// Where a node keeps the addresses that it has handed out.
+    pub fn pool(&self) -> Option<String> {
+        let name = cni::name(&self.config, &self.name);
+        cni::is_host_local(&self.config).then(|| format!("/var/lib/cni/networks/{name}"))
+    }
+
     fn check(&self, pointer: &str) -> Vec<Finding> {
         let mut findings: Vec<Finding> = label(&format!("{pointer}/name"), "name", &self.name)
             .into_iter()
             .chain(label(&format!("{pointer}/namespace"), "namespace", &self.namespace))
             .collect();
+        if !self.name.is_empty()
+            && !self.config.contains_key("name")
+            && !cni::is_name(&self.name)
+            && findings.is_empty()
+        {
+            let message = format!("`{}` is the name of a cluster's own network", self.name);
+            findings.push(Finding::error(format!("{pointer}/name"), message).hint("give it another name"));
+        }
         if !self.resource.is_empty() && !self.resource.contains('/') {
             let message = format!("`{}` is no resource of a device plugin", self.resource);
             findings.push(
@@ -144,6 +158,20 @@ mod tests {
     }
 
     #[test]
+    fn pools_are_those_of_nodes() {
+        let pool = |config: Value| attachment(json!({ "name": "lan", "config": config })).pool();
+        let ipam = json!({ "type": "host-local", "subnet": "10.7.0.0/24" });
+        assert_eq!(
+            pool(json!({ "type": "bridge", "ipam": ipam })).as_deref(),
+            Some("/var/lib/cni/networks/lan")
+        );
+        let listed =
+            json!({ "name": "own", "plugins": [{ "type": "bridge", "ipam": ipam }, { "type": "tuning" }] });
+        assert_eq!(pool(listed).as_deref(), Some("/var/lib/cni/networks/own"));
+        assert_eq!(pool(json!({ "type": "macvlan", "ipam": { "type": "dhcp" } })), None);
+    }
+
+    #[test]
     fn names_are_labels_and_there_once() {
         assert!(
             errors(&[lan("lan", "a"), lan("lan", "b"), lan("wan", "a")]).iter().all(|it| it.contains("dhcp"))
@@ -159,6 +187,7 @@ mod tests {
             let found = errors(&[lan(bad, "default")]);
             assert!(found[0].starts_with("/attachment/0/name"), "{bad}: {found:?}");
         }
+        assert!(errors(&[lan("cbr0", "default")])[0].contains("a cluster's own network"));
         assert!(errors(&[lan("lan", "Team")])[0].starts_with("/attachment/0/namespace"));
     }
 }

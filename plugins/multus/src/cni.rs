@@ -52,6 +52,9 @@ const ON_A_MASTER: [&str; 3] = ["macvlan", "ipvlan", "vlan"];
 /// Flannel's and CNI's own.
 const TAKEN_BRIDGE: &str = "cni0";
 
+/// Networks of whole clusters: what is kept by a network's name would be theirs.
+const TAKEN_NAMES: [&str; 3] = ["cbr0", "cilium", "k8s-pod-network"];
+
 /// The plugins of a configuration with their JSON pointers: itself, or those of its list.
 pub fn plugins(config: &Map<String, Value>) -> impl Iterator<Item = (String, &Map<String, Value>)> {
     let list = config.get("plugins").and_then(Value::as_array);
@@ -68,6 +71,19 @@ pub fn master(plugin: &Map<String, Value>) -> Option<&str> {
     (ON_A_MASTER.contains(&kind) && !in_the_pod).then(|| text(plugin, "master")).flatten()
 }
 
+/// What a network is called where addresses are handed out: the name in its configuration, or that of the attachment.
+pub fn name<'a>(config: &'a Map<String, Value>, attachment: &'a str) -> &'a str {
+    text(config, "name").unwrap_or(attachment)
+}
+
+/// True when a node hands out its addresses, and remembers them.
+pub fn is_host_local(config: &Map<String, Value>) -> bool {
+    let by_node = |plugin: &Map<String, Value>| {
+        plugin.get("ipam").and_then(|ipam| ipam.get("type")).and_then(Value::as_str) == Some("host-local")
+    };
+    plugins(config).any(|(_, plugin)| by_node(plugin))
+}
+
 fn text<'a>(table: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
     table.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
@@ -82,6 +98,15 @@ pub fn check(pointer: &str, config: &Map<String, Value>, device: bool) -> Vec<Fi
         findings.push(
             Finding::error(format!("{pointer}/cniVersion"), message)
                 .hint(format!("one of {}, as text", VERSIONS.join(", "))),
+        );
+    }
+    if let Some(name) = config.get("name")
+        && !name.as_str().is_some_and(is_name)
+    {
+        let message = format!("{name} is no name of a network");
+        findings.push(
+            Finding::error(format!("{pointer}/name"), message)
+                .hint("letters, digits, `_`, `.` and `-`, a letter or digit first; not that of the cluster's own network"),
         );
     }
     if let Some(list) = config.get("plugins") {
@@ -202,6 +227,14 @@ fn check_known(
     findings
 }
 
+/// As CNI has it, and nobody else's.
+pub fn is_name(name: &str) -> bool {
+    let inner = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
+    name.starts_with(|character: char| character.is_ascii_alphanumeric())
+        && name.chars().all(inner)
+        && !TAKEN_NAMES.contains(&name)
+}
+
 fn is_interface(name: &str) -> bool {
     name.len() <= 15 && !name.contains(|character: char| character == '/' || character.is_whitespace())
 }
@@ -238,6 +271,8 @@ mod tests {
             (json!({}), ": `type` does not name a CNI plugin"),
             (json!({ "type": 7 }), "/type: `type` does not name a CNI plugin"),
             (json!({ "type": "ptp", "cniVersion": "2.0" }), "/cniVersion: \"2.0\" is no version of CNI"),
+            (json!({ "type": "ptp", "name": "a/b" }), "/name: \"a/b\" is no name of a network"),
+            (json!({ "type": "ptp", "name": "cbr0" }), "/name: \"cbr0\" is no name of a network"),
             (json!({ "type": "macvlan" }), ": `macvlan` does not name the interface that it is on"),
             (json!({ "type": "macvlan", "master": "eth 1" }), "/master: `eth 1` is no name of an interface"),
             (

@@ -10,6 +10,7 @@ mod settings;
 use std::collections::BTreeSet;
 
 use attachment::Attachment;
+use ksp_sdk::leftovers::Leftovers;
 use ksp_sdk::prelude::*;
 
 /// Config of `ksp/multus`.
@@ -216,6 +217,13 @@ impl Teardown for Multus {
         for path in layout::EVERYTHING {
             cx.plan().absent(nodes, path);
         }
+        for pool in self.attachment.iter().filter_map(Attachment::pool) {
+            cx.plan().absent(nodes, pool);
+        }
+        // Bridges of attachments stay: whether a plugin made one, or the operator for the node itself, nobody can tell.
+        Leftovers::default()
+            .remove(&cx.plan(), nodes)
+            .summary("remove CNI's own folders when they are empty");
         Ok(())
     }
 }
