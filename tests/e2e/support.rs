@@ -159,11 +159,15 @@ impl Lab {
 
     /// Starts a command that changes the cluster and kills it (-9) as soon as something is so.
     pub fn kill_command_when(&self, arguments: &[&str], so: impl Fn() -> Result<()>) -> Result<()> {
-        let mut child = self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let said = tempfile::NamedTempFile::new()?;
+        let file = said.reopen()?;
+        let mut child = self.command(arguments).stdout(file.try_clone()?).stderr(file).spawn()?;
         let came = ksp_lab::wait::until("the moment to kill it", Duration::from_secs(120), so);
         child.kill()?;
-        ensure!(child.wait()?.code().is_none(), "it had ended before");
-        came
+        let ended = child.wait()?.code();
+        let said = std::fs::read_to_string(said.path())?;
+        ensure!(ended.is_none(), "it had ended before: {said}");
+        came.with_context(|| format!("it said: {said}"))
     }
 
     /// Starts `ksp up` with further arguments and kills it (-9) as soon as an op of this stage has started.
