@@ -64,6 +64,12 @@ struct Todo {
     begun: bool,
 }
 
+impl Todo {
+    fn names(&self) -> String {
+        self.from.iter().map(|runtime| runtime.name).collect::<Vec<_>>().join(" and ")
+    }
+}
+
 /// The nodes whose kubelet uses another runtime than the one that the stage brings.
 pub struct Switch {
     to: Runtime,
@@ -125,7 +131,18 @@ impl Switch {
         (nodes.filter(concerns), nodes.filter(|node| !concerns(node)))
     }
 
-    /// Records it all: after the ops that make the new runtime run, and last on these nodes. Nodes that an interrupted run left
+    /// Records what comes before the new runtime runs for the first time: it must leave alone what the other one runs.
+    pub fn begin(&self, cx: &Context) {
+        for (node, todo) in self.nodes.iter().filter(|(_, todo)| todo.drain) {
+            self.script(cx, "begin", node, todo).summary(format!(
+                "let {} come up beside {}",
+                self.to.name,
+                todo.names()
+            ));
+        }
+    }
+
+    /// Records all the rest: after the ops that make the new runtime run, and last on these nodes. Nodes that an interrupted run left
     /// half-way first, then control planes, then workers; within each as many at a time as the disruption budget allows.
     /// `drain_within` bounds a drain.
     ///
@@ -157,15 +174,14 @@ impl Switch {
         drain_within: Duration,
     ) -> Op {
         let plan = cx.plan();
-        let names: Vec<&str> = todo.from.iter().map(|runtime| runtime.name).collect();
-        let (from, to) = (names.join(" and "), self.to.name);
+        let (from, to) = (todo.names(), self.to.name);
         let alone = if only && node.is(Role::ControlPlane) {
             "; the API is away for about half a minute, for there is no other control plane"
         } else {
             ""
         };
         let reason = format!("every container on the node ends and starts anew with {to}{alone}");
-        let script = |verb: &str| plan.exec(node, self.argv(verb, node, todo)).stdin(SCRIPT);
+        let script = |verb: &str| self.script(cx, verb, node, todo);
 
         if todo.drain {
             script("pull")
@@ -188,17 +204,17 @@ impl Switch {
         script("end").summary(format!("the switch to {to} is done")).provides("runtime")
     }
 
-    fn argv(&self, verb: &str, node: &Node, todo: &Todo) -> Vec<String> {
+    fn script(&self, cx: &Context, verb: &str, node: &Node, todo: &Todo) -> Op {
         let server = match node.is(Role::ControlPlane) {
             true => node.at_port(crate::kubeadm::API_PORT),
             false => "-".into(),
         };
-        let mut argv =
-            argv!["sh", "-s", "--", verb, node.name.as_str(), server, self.to.reports, self.to.socket];
+        let Runtime { reports, socket, unit, .. } = self.to;
+        let mut argv = argv!["sh", "-s", "--", verb, node.name.as_str(), server, reports, socket, unit];
         for runtime in &todo.from {
             argv.extend(argv![runtime.socket, runtime.unit]);
         }
-        argv
+        cx.plan().exec(node, argv).stdin(SCRIPT)
     }
 }
 

@@ -128,6 +128,7 @@ impl Stage for Containerd {
             watched.fold(restart, Op::on_change)
         };
         let (switching, serving) = switch.split(&nodes);
+        switch.begin(cx);
         if !serving.is_empty() {
             drop(restart(&serving).disruptive("containerd is restarted; containers keep running"));
         }

@@ -153,6 +153,7 @@ impl Stage for CriO {
             watched.fold(restart, Op::on_change)
         };
         let (switching, serving) = switch.split(&nodes);
+        switch.begin(cx);
         if !serving.is_empty() {
             drop(restart(&serving).disruptive("CRI-O is restarted; containers keep running"));
         }

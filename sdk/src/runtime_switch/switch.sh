@@ -1,13 +1,15 @@
 # Gives the kubelet of this node another container runtime. Whatever ends it, it can be run again.
 #
-# Arguments: what to do (`pull`, `switch`, `end`); this node's name; "address:port" of its API server, or `-`; what the kubelet reports
-# of the new runtime; its socket; then, for each runtime that the node had, socket and unit.
+# Arguments: what to do (`begin`, `pull`, `switch`, `end`); this node's name; "address:port" of its API server, or `-`; what the kubelet
+# reports of the new runtime; its socket and unit; then, for each runtime that the node had, socket and unit.
 set -u
-verb=$1 node=$2 server=$3 reports=$4 new=$5
-shift 5
+verb=$1 node=$2 server=$3 reports=$4 new=$5 unit=$6
+shift 6
 # How far it has come, and the sockets that it is about. Reset takes it along with the kubelet's folder.
 note=/var/lib/kubelet/ksp-runtime-switch
 kubelet=/var/lib/kubelet
+# While there is this, the new runtime does not see the pod network.
+hidden=/etc/systemd/system/$unit.d/ksp-runtime-switch.conf
 manifests=/etc/kubernetes/manifests
 pki=/etc/kubernetes/pki/etcd
 
@@ -64,9 +66,33 @@ fetch() {
   done
 }
 
+# A runtime that starts takes away the network of all pods that it does not know (CNI's garbage collection): those of the one beside it.
+begin() {
+  [ -e $note ] || write_note draining
+  [ ! -e "$hidden" ] || return 0
+  mkdir -p "${hidden%/*}" /etc/cni/net.d /var/lib/cni || exit 1
+  printf '%s\n' '[Service]' 'TemporaryFileSystem=/etc/cni/net.d /var/lib/cni' >"$hidden.new" && sync "$hidden.new" &&
+    mv -f "$hidden.new" "$hidden" && systemctl daemon-reload || exit 1
+  if systemctl is-active -q "$unit"; then systemctl restart "$unit" || exit 1; fi
+}
+
+runs_without_network() {
+  grep -qs ' /etc/cni/net.d ' "/proc/$(systemctl show -p MainPID --value "$unit")/mountinfo"
+}
+
+# Once there are no other pods on the node.
+show_network() {
+  if [ -e "$hidden" ]; then
+    rm -f "$hidden" && systemctl daemon-reload || exit 1
+    rmdir "${hidden%/*}" 2>/dev/null
+  fi
+  runs_without_network || return 0
+  systemctl restart "$unit" || { say "$unit does not start"; exit 1; }
+  until_true 60 answers "$new" || { say "$new does not answer"; exit 1; }
+}
+
 # Before anything stops: what makes the outage long is pulling.
 pull() {
-  [ -e $note ] || write_note draining
   until_true 60 answers "$new" || { say "$new does not answer"; exit 1; }
   for image in $(static_images); do
     fetch "$image" || { say "$image cannot be pulled: nothing is stopped"; exit 1; }
@@ -156,13 +182,18 @@ leave() {
     say "$2 does not answer, and containers of pods still run: restart the machine, then run the same command again"
     exit 1
   fi
+  put_away "$2"
+}
+
+put_away() {
   # Docker's containers are run by the same containerd.
-  if [ "$2" = containerd.service ] && systemctl is-active -q docker.service; then
+  if [ "$1" = containerd.service ] && systemctl is-active -q docker.service; then
     say "containerd goes on: Docker uses it"
     return
   fi
-  if systemctl cat "$2" >/dev/null 2>&1; then
-    systemctl disable --now "$2" >/dev/null 2>&1 || { say "$2 cannot be stopped"; exit 1; }
+  rm -f "/etc/systemd/system/$1.d/ksp-runtime-switch.conf"
+  if systemctl cat "$1" >/dev/null 2>&1; then
+    systemctl disable --now "$1" >/dev/null 2>&1 || { say "$1 cannot be stopped"; exit 1; }
   fi
 }
 
@@ -208,6 +239,15 @@ is_ready() {
   return 1
 }
 
+# After a change of mind, the runtime that the node should have had came no further than beside the other one.
+end() {
+  while [ $# -ge 2 ]; do
+    put_away "$2"
+    shift 2
+  done
+  rm -f $note
+}
+
 give_up() {
   say "$1"
   journalctl -u kubelet -n 8 --no-pager -o cat 2>/dev/null | cut -c1-300 >&2
@@ -233,6 +273,7 @@ switch() {
     leave "$1" "$2"
     shift 2
   done
+  show_network
   repoint
   echo "starting the kubelet"
   systemctl start kubelet.service || give_up "the kubelet does not start"
@@ -253,8 +294,9 @@ fi
 sockets=
 for word in "$@"; do case $word in unix://*) sockets="$sockets$word " ;; esac done
 case $verb in
+begin) begin ;;
 pull) pull ;;
 switch) switch "$@" ;;
-end) rm -f $note ;;
+end) end "$@" ;;
 *) exit 2 ;;
 esac
