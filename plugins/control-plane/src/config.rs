@@ -97,12 +97,12 @@ fn etcd_flags(stage: &ControlPlane) -> BTreeMap<String, String> {
 }
 
 /// What kubeadm must know of a control plane to make its static pods, and nothing else: another text restarts them.
-fn node(node: &Node, cri_socket: &str) -> Value {
+fn node(node: &Node, registration: &Value) -> Value {
     json!({
         "apiVersion": API_VERSION,
         "kind": "InitConfiguration",
         "localAPIEndpoint": { "advertiseAddress": node.address, "bindPort": API_PORT },
-        "nodeRegistration": { "name": node.name, "criSocket": cri_socket },
+        "nodeRegistration": registration,
     })
 }
 
@@ -114,8 +114,7 @@ pub fn init(
     first: &Node,
     cri_socket: &str,
 ) -> String {
-    let mut init = node(first, cri_socket);
-    init["nodeRegistration"] = registration(stage, first, cri_socket);
+    let mut init = node(first, &registration(stage, first, cri_socket));
     init["bootstrapTokens"] = kubeadm::bootstrap_tokens();
     kubeadm::documents(&[init, cluster(stage, spec, external), kubelet(stage)])
 }
@@ -128,12 +127,13 @@ pub fn cluster_file(
     of: &Node,
     cri_socket: &str,
 ) -> String {
-    kubeadm::documents(&[node(of, cri_socket), cluster(stage, spec, external)])
+    let registration = json!({ "name": of.name, "criSocket": cri_socket });
+    kubeadm::documents(&[node(of, &registration), cluster(stage, spec, external)])
 }
 
 /// As [`cluster_file`], of the member of etcd alone. It belongs to a cluster that is there: should it ever be started without its
-/// data, it must not begin another one (T1).
-pub fn etcd_file(stage: &ControlPlane, spec: &Spec, of: &Node, cri_socket: &str) -> String {
+/// data, it must not begin another one (T1). It does not tell the node's runtime: another one is no reason to restart etcd.
+pub fn etcd_file(stage: &ControlPlane, spec: &Spec, of: &Node) -> String {
     let mut flags = etcd_flags(stage);
     flags.insert("initial-cluster-state".to_owned(), "existing".to_owned());
     let cluster = json!({
@@ -143,7 +143,7 @@ pub fn etcd_file(stage: &ControlPlane, spec: &Spec, of: &Node, cri_socket: &str)
         "imageRepository": stage.image_repository,
         "etcd": { "local": { "dataDir": etcd::DATA, "extraArgs": self::flags(&flags) } },
     });
-    kubeadm::documents(&[node(of, cri_socket), cluster])
+    kubeadm::documents(&[node(of, &json!({ "name": of.name })), cluster])
 }
 
 /// For `kubeadm join` of a further control plane: the authorities are in place, so no certificate key is needed.
@@ -193,7 +193,7 @@ mod tests {
         let stage = ControlPlane::default();
         let text = cluster_file(&stage, &spec(), None, &member(&["control-plane"]), "unix:///cri.sock");
         assert!(text.contains("10.0.0.1") && !text.contains("token"), "{text}");
-        let text = etcd_file(&stage, &spec(), &member(&["control-plane"]), "unix:///cri.sock");
+        let text = etcd_file(&stage, &spec(), &member(&["control-plane"]));
         assert!(text.contains("\"existing\"") && !text.contains("controlPlaneEndpoint"), "{text}");
     }
 

@@ -38,7 +38,7 @@ pub fn keep(
             .mode(0o600);
         let etcd = external
             .is_none()
-            .then(|| plan.file(node, ETCD, config::etcd_file(stage, &spec, node, &cri_socket)).mode(0o600));
+            .then(|| plan.file(node, ETCD, config::etcd_file(stage, &spec, node)).mode(0o600));
         let names = plan.file(node, NAMES, config::names(stage, &spec).join("\n") + "\n").mode(0o600);
         if !living.iter().any(|it| it.id == node.id) {
             continue;
