@@ -4,6 +4,7 @@ set -u
 
 # Programs are held by their pins.
 rm -rf /sys/fs/bpf/cilium /sys/fs/bpf/tc/globals/cilium_*
+rmdir /sys/fs/bpf/tc/globals /sys/fs/bpf/tc 2>/dev/null
 
 # On kernels before 6.6 they are filters of an interface instead.
 if command -v tc >/dev/null; then
@@ -25,6 +26,6 @@ for family in -4 -6; do
   done
 done
 
-# The control groups that the agent mounted for its programs.
-if grep -q ' /run/cilium/cgroupv2 ' /proc/mounts; then umount /run/cilium/cgroupv2; fi
+# Control groups for its programs, and namespaces of its own.
+sed -n 's#^[^ ]* \(/run/cilium[^ ]*\) .*#\1#p' /proc/mounts | sort -r | while read -r mount; do umount "$mount"; done
 rm -rf --one-file-system /run/cilium

@@ -30,7 +30,11 @@ const NAMESPACE: &str = "kube-system";
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// Left on each node by the agent's pod.
-const LEFT: [&str; 2] = ["/etc/cni/net.d/05-cilium.conflist", "/opt/cni/bin/cilium-cni"];
+const LEFT: [&str; 3] = [
+    "/etc/cni/net.d/05-cilium.conflist",
+    "/etc/sysctl.d/99-zzz-override_cilium.conf",
+    "/opt/cni/bin/cilium-cni",
+];
 
 /// Ends of pods: as long as a name can be, which no bridge of LXC is.
 const POD_INTERFACES: &str = "lxc????????????";
