@@ -63,11 +63,11 @@ fn it_is_what_the_manifest_says(lab: &Lab) -> Result<()> {
     let typhas = "-n calico-system get pods -l k8s-app=calico-typha -o jsonpath={.items[*].spec.nodeName}";
     ensure!(lab.kubectl(typhas)?.split_whitespace().count() == 2);
 
-    let pools = lab.on("cp1", "calicoctl --config=/etc/calico/calicoctl.cfg get ippools -o wide")?;
+    let pools = lab.on("cp1", "calicoctl get ippools -o wide")?;
     ensure!(pools.contains("10.244.0.0/16") && pools.contains("Always"), "{pools}");
-    let nodes = lab.on("cp1", "calicoctl --config=/etc/calico/calicoctl.cfg get nodes")?;
+    let nodes = lab.on("cp1", "calicoctl get nodes")?;
     ensure!(["cp1", "w1", "w2"].iter().all(|name| nodes.contains(name)), "{nodes}");
-    let check = lab.on("cp1", "calicoctl --config=/etc/calico/calicoctl.cfg ipam check")?;
+    let check = lab.on("cp1", "calicoctl ipam check")?;
     ensure!(check.contains("found 0 problems"), "{check}");
     Ok(())
 }
