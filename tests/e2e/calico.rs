@@ -79,7 +79,7 @@ fn pools_stay_what_they_are(lab: &Lab) -> Result<()> {
         ("name = \"other\"", "is in use in the cluster"),
     ] {
         lab.edit(|manifest| with(manifest, &pool(key)))?;
-        lab.ksp(&["up", "--yes"])?.expect(4)?.says("calico.pool")?.says(said)?;
+        lab.ksp(&["up", "--yes"])?.expect(3)?.says("calico.pool")?.says(said)?;
         lab.edit(|manifest| manifest.replacen(&pool(key), "", 1))?;
     }
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;

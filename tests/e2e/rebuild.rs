@@ -37,7 +37,7 @@ fn another_network_needs_a_maintenance_window() -> Result<()> {
 
     let (flannel, calico) = (stage("rebuild", "ksp/flannel")?, stage("calico", "ksp/calico")?);
     lab.edit(|manifest| manifest.replace(&flannel, &calico))?;
-    let refused = lab.ksp(&["up", "--yes"])?.expect(4)?;
+    let refused = lab.ksp(&["up", "--yes"])?.expect(3)?;
     refused.says("ksp::stage::network-rebuild")?.says("--allow-network-rebuild")?;
     ensure!(!lab.on("w1", "ls /sys/class/net")?.contains("cali"), "it was begun");
 
