@@ -1,5 +1,7 @@
 //! Calico: pods across nodes, policies, what is refused on a living cluster, and what is left of it.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
 use crate::support::Lab;
@@ -67,9 +69,12 @@ fn it_is_what_the_manifest_says(lab: &Lab) -> Result<()> {
     ensure!(pools.contains("10.244.0.0/16") && pools.contains("Always"), "{pools}");
     let nodes = lab.on("cp1", "calicoctl get nodes")?;
     ensure!(["cp1", "w1", "w2"].iter().all(|name| nodes.contains(name)), "{nodes}");
-    let check = lab.on("cp1", "calicoctl ipam check")?;
-    ensure!(check.contains("found 0 problems"), "{check}");
-    Ok(())
+    // Pods that were removed a moment ago give their addresses back.
+    ksp_lab::wait::until("no address is lost", Duration::from_secs(60), || {
+        let check = lab.on("cp1", "calicoctl ipam check")?;
+        ensure!(check.contains("found 0 problems"), "{check}");
+        Ok(())
+    })
 }
 
 fn pools_stay_what_they_are(lab: &Lab) -> Result<()> {
