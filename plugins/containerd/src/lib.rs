@@ -138,6 +138,12 @@ impl Stage for Containerd {
         // Images are pulled while the rest of this stage goes on.
         plan.service(&nodes, "containerd.service").provides("runtime");
 
+        // containerd and the network's pods would make these themselves, and nobody would take them away with them.
+        for folder in
+            ["/opt/containerd", "/opt/containerd/bin", "/opt/containerd/lib", "/etc/cni", "/etc/cni/net.d"]
+        {
+            plan.directory(&nodes, folder);
+        }
         plan.unpack(&nodes, "/opt/cni/bin", &cx.release("cni-plugins", &self.cni_plugins)?, 0, &[]);
         if !self.nerdctl.is_empty() {
             plan.unpack(&nodes, "/usr/local/bin", &cx.release("nerdctl", &self.nerdctl)?, 0, &["nerdctl"]);

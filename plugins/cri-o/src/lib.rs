@@ -137,6 +137,8 @@ impl Stage for CriO {
         plan.directory(&nodes, "/etc/crio");
         plan.directory(&nodes, "/etc/crio/auth").mode(0o700);
         plan.directory(&nodes, "/etc/crio/policies");
+        plan.directory(&nodes, "/etc/cni");
+        plan.directory(&nodes, "/etc/cni/net.d");
         // Read at each pull.
         plan.file(&nodes, config::POLICY_PATH, config::policy());
         let config = plan.file(&nodes, config::PATH, config::render(self)?);
