@@ -140,8 +140,9 @@ pub fn leave(cx: &Context, node: &Node, via: Option<&Node>) -> Op {
     if let Some(drained) = &drained {
         left = left.after(drained);
     }
-    // What the kubelet leaves when it has ended: an empty cgroup, empty folders for plugins.
+    // What the kubelet and kubeadm leave when they have ended: an empty cgroup, empty folders.
     let end = "systemctl stop kubepods.slice 2>/dev/null; \
+        rmdir /etc/kubernetes/pki /etc/kubernetes/manifests /etc/kubernetes 2>/dev/null; \
         rmdir -p --ignore-fail-on-non-empty /usr/libexec/kubernetes/kubelet-plugins/volume/exec 2>/dev/null; true";
     left = plan.exec(node, ["sh", "-c", end]).summary("clean up after the kubelet").after(&left);
     if let Some(via) = via {
