@@ -221,9 +221,9 @@ pub async fn a_budget_that_holds_a_pod_is_named(cluster: &Cluster) {
     .await;
     let pod = place.there().await.remove(0);
 
-    let error = place.drain(5).await.unwrap_err();
+    let error = place.drain(15).await.unwrap_err();
     assert_eq!(error.code, "ksp::kube::drain");
-    for part in [&format!("{}/{pod}", place.name), "at-least-one", "within 5 s"] {
+    for part in [&format!("{}/{pod}", place.name), "at-least-one", "within 15 s"] {
         assert!(error.message.contains(part), "{part}: {error}");
     }
     assert!(!error.hints.is_empty());
