@@ -136,8 +136,12 @@ fn everybody_knows(lab: &Lab, members: &[&str]) -> Result<()> {
     }
     let config = "get configmap kubeadm-config -n kube-system -o jsonpath={.data.ClusterConfiguration}";
     let config = lab.kubectl(config)?;
-    let known = config.matches(":2379").count() == urls.len() && urls.iter().all(|url| config.contains(url));
-    ensure!(known, "kubeadm-config has {config}");
+    // `endpoints`, and from 1.36 on `httpEndpoints`, which kubeadm fills in with the same.
+    let named = config.lines().filter_map(|line| line.trim().strip_prefix("- https://"));
+    let mut named: Vec<String> = named.map(|rest| format!("https://{rest}")).collect();
+    named.sort();
+    named.dedup();
+    ensure!(named == urls, "kubeadm-config has {config}");
     Ok(())
 }
 
