@@ -25,6 +25,7 @@ fn flannel_sends_packets_as_they_are() -> Result<()> {
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
 
     another_back_end_is_refused(&lab)?;
+    large_packets_that_get_lost_are_found(&lab)?;
     another_setting_is_rolled_out(&lab)?;
 
     // Images stay in containerd's store, which is a volume here; everything else goes.
@@ -37,6 +38,21 @@ fn another_back_end_is_refused(lab: &Lab) -> Result<()> {
     lab.ksp(&["up", "--yes"])?.expect(4)?.says("flannel.backend")?.says("do not reach each other")?;
     ensure!(lab.on("w1", "ls -d /sys/class/net/flannel.1 2>/dev/null || true")?.is_empty(), "it was begun");
     lab.edit(|manifest| manifest.replace("\"vxlan\"", "\"host-gw\""))
+}
+
+/// T50: a way between nodes that is narrower than the network takes it for.
+fn large_packets_that_get_lost_are_found(lab: &Lab) -> Result<()> {
+    const NARROW: &str = "nft add table ip narrow; nft 'add chain ip narrow in { type filter hook prerouting priority -300; }'; \
+        nft add rule ip narrow in ip saddr 10.244.0.0/16 meta length '>' 1400 drop";
+    const VERIFY: &str = "use = \"ksp/verify\"";
+    let impatient = format!("{VERIFY}\n[stage.config]\ndeadline-seconds = 25");
+    lab.edit(|manifest| manifest.replace(VERIFY, &impatient))?;
+    lab.on("w2", NARROW)?;
+    lab.kubectl("delete daemonset kube-flannel-ds -n kube-flannel")?;
+    lab.ksp(&["up", "--yes"])?.expect(1)?.says("short answers arrive")?.says("MTU")?;
+    lab.on("w2", "nft delete table ip narrow")?;
+    lab.ksp(&["up", "--yes"])?.expect(0)?;
+    lab.edit(|manifest| manifest.replace(&impatient, VERIFY))
 }
 
 /// The agents read their settings when they start.

@@ -1,4 +1,5 @@
-//! What must differ between machines. Clones share a machine-id, and then addresses, node objects and VXLAN interfaces collide.
+//! What must differ between machines, and what must not. Clones share a machine-id, and then addresses, node objects and VXLAN interfaces
+//! collide; a packet that is too large for the machine that it goes to is lost without a word (T50).
 
 use std::collections::BTreeMap;
 
@@ -14,26 +15,36 @@ pub struct Identity {
     hostname: Option<String>,
     address: String,
     addresses: Vec<String>,
+    /// Bytes of a packet by the interface with `address`.
+    mtu: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct Assigned {
     address: String,
+    interface: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Interface {
+    mtu: u64,
 }
 
 /// From the facts of all nodes that could be read.
 pub fn read(nodes: &Nodes) -> Vec<Identity> {
-    let identity = |(node, facts): (&Node, Facts)| Identity {
-        name: node.name.clone(),
-        machine_id: facts.text("machine-id"),
-        hostname: facts.text("hostname"),
-        address: node.address.clone(),
-        addresses: facts
-            .read::<Vec<Assigned>>("addresses")
-            .unwrap_or_default()
-            .into_iter()
-            .map(|it| it.address)
-            .collect(),
+    let identity = |(node, facts): (&Node, Facts)| {
+        let assigned: Vec<Assigned> = facts.read("addresses").unwrap_or_default();
+        let interfaces: BTreeMap<String, Interface> = facts.read("network.interfaces").unwrap_or_default();
+        let own =
+            assigned.iter().find(|it| it.address == node.address).and_then(|it| it.interface.as_deref());
+        Identity {
+            name: node.name.clone(),
+            machine_id: facts.text("machine-id"),
+            hostname: facts.text("hostname"),
+            address: node.address.clone(),
+            mtu: own.and_then(|own| interfaces.get(own)).map(|interface| interface.mtu),
+            addresses: assigned.into_iter().map(|it| it.address).collect(),
+        }
     };
     nodes.with_facts().map(identity).collect()
 }
@@ -49,7 +60,23 @@ pub fn check(nodes: &[Identity]) -> Vec<(String, Found)> {
         let hint = "`address` is what other nodes reach it by; `ssh.host` is for a different way in";
         (node.name.clone(), Found::error("preflight.address", message, hint))
     }));
+    found.extend(too_large(nodes));
     found
+}
+
+/// Nodes that send larger packets than another one takes.
+fn too_large(nodes: &[Identity]) -> Vec<(String, Found)> {
+    let known = nodes.iter().filter_map(|node| Some((node, node.mtu?)));
+    let Some((smallest, least)) = known.clone().min_by_key(|(_, mtu)| *mtu) else { return Vec::new() };
+    let larger = known.filter(|(_, mtu)| *mtu > least);
+    larger
+        .map(|(node, mtu)| {
+            let message =
+                format!("sends packets of up to {mtu} bytes, and `{}` takes up to {least}", smallest.name);
+            let hint = "give the interfaces between nodes the same MTU, or the network's stage the `mtu` that suits all";
+            (node.name.clone(), Found::warning("preflight.mtu", message, hint))
+        })
+        .collect()
 }
 
 fn doubled(
@@ -86,6 +113,7 @@ mod tests {
             hostname: Some(name.into()),
             address: address.into(),
             addresses: vec!["127.0.0.1".into(), "10.0.0.1".into(), "10.0.0.2".into()],
+            mtu: Some(1500),
         }
     }
 
@@ -100,5 +128,18 @@ mod tests {
     fn an_address_of_nobody_is_found() {
         let found = check(&[identity("a", "1", "10.0.0.9")]);
         assert_eq!(found[0].1.code, "preflight.address");
+    }
+
+    /// T50.
+    #[test]
+    fn packets_that_another_node_does_not_take_are_found() {
+        let (mut jumbo, plain) = (identity("a", "1", "10.0.0.1"), identity("b", "2", "10.0.0.2"));
+        let unknown = Identity { mtu: None, ..identity("c", "3", "10.0.0.1") };
+        assert_eq!(check(&[jumbo.clone(), plain.clone(), unknown.clone()]), []);
+        jumbo.mtu = Some(9000);
+        let found = check(&[jumbo, plain, unknown]);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].0.as_str(), found[0].1.code), ("a", "preflight.mtu"));
+        assert_eq!(found[0].1.severity, Severity::Warn);
     }
 }

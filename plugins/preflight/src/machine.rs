@@ -251,6 +251,7 @@ mod tests {
         assert_eq!(codes(&fit(), "control-plane", false), [""; 0]);
     }
 
+    /// T30.
     #[test]
     fn everything_wrong_is_found_at_once() {
         let machine = Machine {

@@ -1,6 +1,6 @@
 //! The gate at the end. Every control plane answers, every node reaches the API by the cluster's endpoint, is Ready and of the right
-//! version, and a pod on each node resolves names and reaches a pod on every other node, directly and through a Service. Runs when
-//! anything changed, or when the last run did not end well; what it makes it removes.
+//! version, and a pod on each node resolves names and reaches a pod on every other node, directly and through a Service, with packets as
+//! large as they get (T50). Runs when anything changed, or when the last run did not end well; what it makes it removes.
 
 use ksp_sdk::kubeadm;
 use ksp_sdk::prelude::*;
