@@ -20,6 +20,10 @@ pub struct Leftovers<'a> {
     pub tables: &'a [&'a str],
     /// What the names of IP sets begin with. Seen only where the node has `ipset`.
     pub sets: &'a [&'a str],
+    /// Paths below /sys/fs/bpf, folders with what is in them; `*` stands for any characters: "/sys/fs/bpf/tc/globals/cali_*".
+    pub pins: &'a [&'a str],
+    /// What the names of eBPF programs begin with that are filters of interfaces: "cil_". Seen only where the node has `tc`.
+    pub programs: &'a [&'a str],
 }
 
 impl Leftovers<'_> {
@@ -32,7 +36,8 @@ impl Leftovers<'_> {
     }
 
     fn words(&self) -> Vec<&str> {
-        [self.interfaces, self.chains, self.comments, self.tables, self.sets].concat()
+        [self.interfaces, self.chains, self.comments, self.tables, self.sets, self.pins, self.programs]
+            .concat()
     }
 
     fn argv(&self) -> Vec<String> {
@@ -44,6 +49,8 @@ impl Leftovers<'_> {
             ("chain", self.chains),
             ("table", self.tables),
             ("set", self.sets),
+            ("program", self.programs),
+            ("pin", self.pins),
         ];
         for (kind, names) in kinds {
             argv.extend(names.iter().map(|name| format!("{kind}={name}")));
@@ -63,12 +70,22 @@ mod tests {
             chains: &["KUBE-"],
             comments: &["kube:"],
             tables: &["ip kube-proxy"],
-            sets: &[],
+            pins: &["/sys/fs/bpf/tc/globals/cali_*"],
+            programs: &["cali"],
+            ..Leftovers::default()
         };
         let argv = leftovers.argv();
         assert_eq!(
             argv[3..],
-            ["interface=cni0", "interface=cali*", "comment=kube:", "chain=KUBE-", "table=ip kube-proxy"]
+            [
+                "interface=cni0",
+                "interface=cali*",
+                "comment=kube:",
+                "chain=KUBE-",
+                "table=ip kube-proxy",
+                "program=cali",
+                "pin=/sys/fs/bpf/tc/globals/cali_*"
+            ]
         );
     }
 }

@@ -1,6 +1,7 @@
-# Removes interfaces, chains of iptables, tables of nftables and IP sets by their names, and nothing else. Safe to repeat.
+# Removes interfaces, chains of iptables, tables of nftables, IP sets and eBPF programs by their names, and nothing else. Safe to repeat.
 #
-# Arguments: `interface=<glob>`, `comment=<prefix>`, `chain=<prefix>`, `table=<family name>`, `set=<prefix>`.
+# Arguments: `interface=<glob>`, `comment=<prefix>`, `chain=<prefix>`, `table=<family name>`, `set=<prefix>`, `pin=<glob>`,
+# `program=<prefix>`.
 set -u
 status=0
 failed() { echo "$*" >&2; status=1; }
@@ -61,6 +62,26 @@ remove_sets() {
   done
 }
 
+# What is pinned below /sys/fs/bpf: maps, and programs that are held by their pins.
+remove_pins() {
+  rm -rf --one-file-system -- $1 || failed "$1 stays"
+  rmdir /sys/fs/bpf/tc/globals /sys/fs/bpf/tc 2>/dev/null
+}
+
+# Programs that are filters of an interface.
+remove_programs() {
+  command -v tc >/dev/null 2>&1 || return 0
+  for path in /sys/class/net/*; do
+    interface=${path##*/}
+    for side in ingress egress; do
+      tc filter show dev "$interface" "$side" 2>/dev/null | sed -n "s/.*pref \([0-9]*\) bpf .* $1.*/\1/p" | sort -u |
+        while read -r preference; do tc filter del dev "$interface" "$side" pref "$preference"; done
+      tc filter show dev "$interface" "$side" 2>/dev/null | grep -q " bpf .* $1" || continue
+      failed "programs $1* of interface $interface stay"
+    done
+  done
+}
+
 for argument in "$@"; do
   name=${argument#*=}
   case $argument in
@@ -69,6 +90,8 @@ for argument in "$@"; do
   chain=*) remove_chains "$name" ;;
   table=*) remove_table "$name" ;;
   set=*) remove_sets "$name" ;;
+  pin=*) remove_pins "$name" ;;
+  program=*) remove_programs "$name" ;;
   *) failed "unknown argument $argument" ;;
   esac
 done

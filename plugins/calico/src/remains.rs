@@ -42,6 +42,9 @@ pub fn remove(cx: &Context, nodes: &Nodes, pools: &[Pool], spec: &Spec) {
         comments: &["cali:"],
         tables: &["ip calico", "ip6 calico"],
         sets: &["cali40", "cali60"],
+        // With eBPF; the agent makes the folders in any case.
+        pins: &["/sys/fs/bpf/tc/globals/cali_*", "/sys/fs/bpf/ctlb"],
+        programs: &["cali"],
     }
     .remove(&plan, nodes);
     // Blocks of the node itself and of others: every route within a pool is Calico's.

@@ -1,22 +1,6 @@
-# Takes out of the kernel what Cilium's agent put there. Only what is Cilium's, by its names; what is gone already is no mistake.
-# Interfaces and chains of iptables go elsewhere.
+# Takes out of the kernel what only Cilium's agent puts there; what is gone already is no mistake. Interfaces, chains of iptables and
+# programs go elsewhere, by their names.
 set -u
-
-# Programs are held by their pins.
-rm -rf /sys/fs/bpf/cilium /sys/fs/bpf/tc/globals/cilium_*
-rmdir /sys/fs/bpf/tc/globals /sys/fs/bpf/tc 2>/dev/null
-
-# On kernels before 6.6 they are filters of an interface instead.
-if command -v tc >/dev/null; then
-  for path in /sys/class/net/*; do
-    interface=${path##*/}
-    for side in ingress egress; do
-      tc filter show dev "$interface" "$side" 2>/dev/null | grep -q ' cil_' || continue
-      tc filter show dev "$interface" "$side" | sed -n 's/.*pref \([0-9]*\) bpf .* cil_.*/\1/p' | sort -u |
-        while read -r preference; do tc filter del dev "$interface" "$side" pref "$preference"; done
-    done
-  done
-fi
 
 # Rules and routes of the ways that Cilium marks.
 for family in -4 -6; do

@@ -150,13 +150,16 @@ impl Teardown for Cilium {
             removed.iter().for_each(|removed| drop(absent.clone().after(removed)));
         }
         plan.exec(nodes, ["sh", "-s"])
-            .summary("take Cilium's programs, routes and mounts out of the kernel")
+            .summary("take Cilium's routes and mounts out of the kernel")
             .stdin(&cx.asset("teardown.sh")?)
             .timeout(Duration::from_secs(60));
         Leftovers {
             interfaces: &["cilium_*", "lxc_health", POD_INTERFACES],
             chains: &["CILIUM_", "OLD_CILIUM_", "CNI-"],
             sets: &["cilium_"],
+            // Programs are held by their pins; on kernels before 6.6 they are filters of an interface instead.
+            pins: &["/sys/fs/bpf/cilium", "/sys/fs/bpf/tc/globals/cilium_*"],
+            programs: &["cil_"],
             ..Leftovers::default()
         }
         .remove(&plan, nodes);
