@@ -1,12 +1,14 @@
 //! Documents for kubeadm and the bootstrap tokens in them. A token is made for one run, lives for minutes, and never stands in an
 //! argument list: kubeadm reads its configuration from standard input.
 
-use std::time::Duration;
+mod leave;
 
 use base64::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{Context, Error, Node, Op, Result, Secret, Spec, argv};
+pub use leave::{dissolve, leave};
+
+use crate::{Context, Error, Node, Op, Result, Secret, Spec};
 
 /// The version of kubeadm's configuration that all supported releases read.
 pub const API_VERSION: &str = "kubeadm.k8s.io/v1beta4";
@@ -104,60 +106,6 @@ pub fn cri_socket(cx: &Context, node: &Node) -> Result<String> {
             format!("no stage that provides `runtime` on {} publishes `cri-socket`", node.name),
         )
     })
-}
-
-/// Takes a node out of its cluster, as far as kubeadm does: pods evicted and the node object deleted through `via`, a control plane
-/// that stays; then what kubeadm, the kubelet and etcd keep on the node. Without `via` there is no cluster left to leave.
-pub fn leave(cx: &Context, node: &Node, via: Option<&Node>) -> Op {
-    let plan = cx.plan();
-    let admin = "--kubeconfig=/etc/kubernetes/admin.conf";
-    let drained = via.map(|via| {
-        let drain = argv![
-            "kubectl",
-            admin,
-            "drain",
-            node.name.as_str(),
-            "--ignore-daemonsets",
-            "--delete-emptydir-data",
-            "--force",
-            "--timeout=120s",
-        ];
-        let there = argv!["sh", "-c", format!("! kubectl {admin} get node {} >/dev/null 2>&1", node.name)];
-        plan.exec(via, drain)
-            .summary(format!("evict the pods of {}", node.name))
-            .unless(there)
-            .timeout(Duration::from_secs(150))
-    });
-    let mut reset = argv!["kubeadm", "reset", "--force"];
-    if let Some(socket) = cx.output_on(node, "runtime", "cri-socket") {
-        reset.push(format!("--cri-socket={socket}"));
-    }
-    let mut left = plan
-        .exec(node, reset)
-        .summary("leave the cluster with kubeadm")
-        .unless(["test", "!", "-e", "/var/lib/kubelet/config.yaml"])
-        .timeout(Duration::from_secs(180));
-    if let Some(drained) = &drained {
-        left = left.after(drained);
-    }
-    // What the kubelet and kubeadm leave when they have ended: an empty cgroup, empty folders.
-    let end = "systemctl stop kubepods.slice 2>/dev/null; \
-        rmdir /etc/kubernetes/pki /etc/kubernetes/manifests /etc/kubernetes 2>/dev/null; \
-        rmdir -p --ignore-fail-on-non-empty /usr/libexec/kubernetes/kubelet-plugins/volume/exec 2>/dev/null; true";
-    left = plan.exec(node, ["sh", "-c", end]).summary("clean up after the kubelet").after(&left);
-    if let Some(via) = via {
-        let delete = argv![
-            "kubectl",
-            admin,
-            "delete",
-            "node",
-            node.name.as_str(),
-            "--ignore-not-found",
-            "--timeout=30s"
-        ];
-        plan.exec(via, delete).summary(format!("delete the node object of {}", node.name)).after(&left);
-    }
-    left
 }
 
 /// `bootstrapTokens` of an `InitConfiguration`, with [`TOKEN`] in it.

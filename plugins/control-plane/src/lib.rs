@@ -217,14 +217,15 @@ impl Teardown for ControlPlane {
         let all = cx.nodes("role=control-plane")?;
         let stays = all.filter(|node| !nodes.iter().any(|gone| gone.id == node.id));
         let via = stays.with_facts().map(|(node, _)| node.clone()).next();
+        let planes = nodes.iter().filter(|node| node.is(Role::ControlPlane));
+        let Some(via) = via else {
+            kubeadm::dissolve(cx, planes);
+            return Ok(());
+        };
         // One at a time: each takes its etcd member with it.
         let mut before: Option<Op> = None;
-        for node in nodes.iter().filter(|node| node.is(Role::ControlPlane)) {
-            let mut left = kubeadm::leave(cx, node, via.as_ref());
-            if let Some(before) = &before {
-                left = left.after(before);
-            }
-            before = Some(left);
+        for node in planes {
+            before = Some(kubeadm::leave(cx, node, &via, before.as_ref()));
         }
         Ok(())
     }

@@ -44,28 +44,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_pods_that_are_gone_are_forgotten() {
-        let folder = std::env::temp_dir().join(format!("ksp-multus-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let result = |name: &str, namespace: &str| {
-            let path = folder.join(name);
-            std::fs::write(&path, format!(r#"{{"kind":"cniCacheV1","netns":"{namespace}","result":{{}}}}"#))
-                .unwrap();
-            path
-        };
-        let (there, gone) =
-            (result("cbr0-a-eth0", "/proc/self"), result("cbr0-b-eth0", "/var/run/netns/gone"));
-        let other = result("odd", "");
-        let script =
-            include_str!("../assets/forget.sh").replace("/var/lib/cni/results", &folder.to_string_lossy());
-        let ended = std::process::Command::new("sh").args(["-c", &script]).status().unwrap();
-        let left = [&there, &gone, &other].map(|path| path.exists());
-        std::fs::remove_dir_all(&folder).unwrap();
-        assert!(ended.success());
-        assert_eq!(left, [true, false, true]);
-    }
-
-    #[test]
     fn a_mode_keeps_its_own() {
         for mode in [Mode::Thick, Mode::Thin] {
             let other = of_the_other(mode);

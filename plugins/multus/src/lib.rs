@@ -220,10 +220,6 @@ impl Teardown for Multus {
         for pool in self.attachment.iter().filter_map(Attachment::pool) {
             cx.plan().absent(nodes, pool);
         }
-        cx.plan()
-            .exec(nodes, ["sh", "-s"])
-            .stdin(&cx.asset("forget.sh")?)
-            .summary("forget the networks of pods that are gone");
         // Bridges of attachments stay: whether a plugin made one, or the operator for the node itself, nobody can tell.
         Leftovers::default()
             .remove(&cx.plan(), nodes)

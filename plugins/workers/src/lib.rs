@@ -111,8 +111,10 @@ impl Teardown for Workers {
         let control_planes = cx.nodes("role=control-plane")?;
         let stays = |node: &&Node| node.facts().known() && !nodes.iter().any(|gone| gone.id == node.id);
         let via = control_planes.iter().find(stays);
-        for node in nodes.iter().filter(|node| node.is(Role::Worker) && !node.is(Role::ControlPlane)) {
-            kubeadm::leave(cx, node, via);
+        let workers = nodes.iter().filter(|node| node.is(Role::Worker) && !node.is(Role::ControlPlane));
+        match via {
+            Some(via) => workers.for_each(|node| drop(kubeadm::leave(cx, node, via, None))),
+            None => kubeadm::dissolve(cx, workers),
         }
         Ok(())
     }
