@@ -27,6 +27,7 @@ pub mod leftovers;
 pub mod node;
 pub mod plan;
 pub mod remote;
+pub mod runtime;
 pub mod runtime_switch;
 #[doc(hidden)]
 pub mod schema;

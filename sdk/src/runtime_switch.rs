@@ -6,39 +6,8 @@
 
 use std::time::Duration;
 
+use crate::runtime::{KNOWN, Runtime};
 use crate::{Context, Node, Nodes, Op, Result, Role, Severity, argv};
-
-/// A container runtime as the kubelet knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Runtime {
-    /// For people.
-    pub name: &'static str,
-    /// The scheme of `containerRuntimeVersion` in a Node's status.
-    pub reports: &'static str,
-    /// Where it listens, as kubeadm writes it.
-    pub socket: &'static str,
-    /// Its unit.
-    pub unit: &'static str,
-}
-
-/// containerd.
-pub const CONTAINERD: Runtime = Runtime {
-    name: "containerd",
-    reports: "containerd",
-    socket: "unix:///run/containerd/containerd.sock",
-    unit: "containerd.service",
-};
-
-/// CRI-O.
-pub const CRI_O: Runtime = Runtime {
-    name: "CRI-O",
-    reports: "cri-o",
-    socket: "unix:///var/run/crio/crio.sock",
-    unit: "crio.service",
-};
-
-/// Runtimes that a node can be taken away from.
-const KNOWN: [Runtime; 2] = [CONTAINERD, CRI_O];
 
 /// The probes that a plugin declares: the sockets in the kubelet's files, one a line, and the note of a switch that has begun.
 pub const PROBES: [&str; 2] = ["kubelet-runtime", "runtime-switch"];

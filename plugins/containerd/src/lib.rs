@@ -7,7 +7,8 @@ mod unit;
 use std::collections::BTreeMap;
 
 use ksp_sdk::prelude::*;
-use ksp_sdk::runtime_switch::{self, CONTAINERD};
+use ksp_sdk::runtime::CONTAINERD;
+use ksp_sdk::runtime_switch;
 
 /// Config of `ksp/containerd`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -122,18 +123,15 @@ impl Stage for Containerd {
         });
 
         // Containers outlive a restart: their shims are not children of the daemon. Where another runtime still serves, nobody is interrupted.
-        let restart = |nodes: &Nodes| {
-            let restart = plan.restart(nodes, "containerd.service");
-            let watched = [&binaries, &config, &unit].into_iter().chain(&proxy);
-            watched.fold(restart, Op::on_change)
-        };
+        let watched: Vec<&Op> = [&binaries, &config, &unit].into_iter().chain(&proxy).collect();
         let (switching, serving) = switch.split(&nodes);
         switch.begin(cx);
         if !serving.is_empty() {
-            drop(restart(&serving).disruptive("containerd is restarted; containers keep running"));
+            let (restart, _) = CONTAINERD.restart(&plan, &serving, watched.iter().copied());
+            drop(restart.disruptive("containerd is restarted; containers keep running"));
         }
         if !switching.is_empty() {
-            drop(restart(&switching));
+            drop(CONTAINERD.restart(&plan, &switching, watched));
         }
         // Images are pulled while the rest of this stage goes on.
         plan.service(&nodes, "containerd.service").provides("runtime");

@@ -8,7 +8,8 @@ mod unit;
 use std::collections::BTreeMap;
 
 use ksp_sdk::prelude::*;
-use ksp_sdk::runtime_switch::{self, CRI_O};
+use ksp_sdk::runtime::CRI_O;
+use ksp_sdk::runtime_switch;
 
 /// Config of `ksp/cri-o`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -149,18 +150,15 @@ impl Stage for CriO {
         });
 
         // Containers outlive a restart: their monitors are in scopes of their own. Where another runtime still serves, nobody is interrupted.
-        let restart = |nodes: &Nodes| {
-            let restart = plan.restart(nodes, "crio.service");
-            let watched = [&binaries, &config, &unit].into_iter().chain(&proxy);
-            watched.fold(restart, Op::on_change)
-        };
+        let watched: Vec<&Op> = [&binaries, &config, &unit].into_iter().chain(&proxy).collect();
         let (switching, serving) = switch.split(&nodes);
         switch.begin(cx);
         if !serving.is_empty() {
-            drop(restart(&serving).disruptive("CRI-O is restarted; containers keep running"));
+            let (restart, _) = CRI_O.restart(&plan, &serving, watched.iter().copied());
+            drop(restart.disruptive("CRI-O is restarted; containers keep running"));
         }
         if !switching.is_empty() {
-            drop(restart(&switching));
+            drop(CRI_O.restart(&plan, &switching, watched));
         }
         // Images are pulled while the rest of this stage goes on.
         plan.service(&nodes, "crio.service").provides("runtime");

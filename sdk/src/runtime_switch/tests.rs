@@ -1,4 +1,5 @@
 use super::*;
+use crate::runtime::{CONTAINERD, CRI_O};
 
 const CONTAINERD_SOCKET: &str = "unix:///run/containerd/containerd.sock\n";
 const CRI_O_SOCKET: &str = "unix:///var/run/crio/crio.sock\n";
