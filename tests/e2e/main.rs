@@ -16,4 +16,5 @@ mod refused;
 mod runtime_switch;
 mod runtimes;
 mod support;
+mod upgrade;
 mod virtual_address;

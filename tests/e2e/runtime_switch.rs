@@ -1,22 +1,12 @@
-//! A living cluster gets another container runtime by an edit of its manifest, while a workload serves.
-
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
+//! A living cluster gets another container runtime by an edit of its manifest, while a workload serves (T46).
 
 use anyhow::{Context, Result, bail, ensure};
-use ksp_lab::proof::Kubectl;
 
 use crate::support::Lab;
+use crate::support::workload::{self, serving};
 
-/// Two replicas of which one may be away, behind a port of every node; and a pod whose budget lets nobody evict it.
-const WORKLOAD: &str = include_str!("runtime_switch.yaml");
-
-/// The port on every node.
-const PORT: u16 = 30080;
+/// A pod whose budget lets nobody evict it.
+const HELD: &str = include_str!("runtime_switch.yaml");
 
 /// CRI-O as the lab's nodes need it.
 const CRI_O: &str = r#"version = "1.36.3"
@@ -33,7 +23,8 @@ fn a_living_cluster_gets_another_runtime() -> Result<()> {
     let lab = Lab::fresh("switch")?;
     let containerd = std::fs::read_to_string(lab.scenario.manifest_path())?;
     lab.ksp(&["up", "--yes"])?.expect(0)?;
-    workload(&lab)?;
+    workload::start(&lab)?;
+    workload::apply(&lab, HELD, &["held"])?;
 
     let mixed = with_cri_o(&containerd, "!name=cp1", Some("name=cp1"))?;
     lab.edit(|_| mixed)?;
@@ -63,18 +54,6 @@ fn with_cri_o(manifest: &str, nodes: &str, containerd: Option<&str>) -> Result<S
     let kept = containerd.map(|nodes| format!("{start}{}{config}", line(nodes))).unwrap_or_default();
     let added = format!("[[stage]]\nuse = \"ksp/cri-o\"\n{}[stage.config]\n{CRI_O}\n", line(nodes));
     Ok(format!("{head}{kept}{added}[[stage]]{tail}"))
-}
-
-fn workload(lab: &Lab) -> Result<()> {
-    let kubectl = Kubectl::of(&lab.scenario)?;
-    // The namespace's service account comes a moment after the namespace.
-    ksp_lab::wait::until("the workload is accepted", Duration::from_secs(30), || {
-        kubectl.run("apply -f -").input(WORKLOAD).output()
-    })?;
-    for name in ["web", "held"] {
-        kubectl.run(&format!("rollout status deployment/{name} --timeout=120s")).output()?;
-    }
-    Ok(())
 }
 
 fn a_budget_that_holds_a_pod_is_named(lab: &Lab) -> Result<()> {
@@ -127,71 +106,4 @@ fn expect_runtimes(lab: &Lab, expected: [(&str, &str); 3]) -> Result<()> {
         ensure!(good, "{node} should run {runtime} and take pods:\n{found}");
     }
     lab.kubectl("wait --for=condition=Ready node --all --timeout=10s").map(drop)
-}
-
-/// Runs something while a client asks the workload at a node. A request that fails is made once more, and that one must not fail.
-fn serving(lab: &Lab, at: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {
-    let client = Client::start(SocketAddr::new(lab.scenario.node(at)?.address, PORT));
-    let result = run();
-    let seen = client.finish()?;
-    result?;
-    ksp_lab::tell::say(format_args!(
-        "{} requests at {at}, {} made once more, {} failed",
-        seen.asked,
-        seen.again,
-        seen.failed.len()
-    ));
-    ensure!(seen.asked > 50, "only {} requests", seen.asked);
-    ensure!(seen.failed.is_empty(), "of {} requests these failed twice: {:?}", seen.asked, seen.failed);
-    Ok(())
-}
-
-struct Client {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Seen>,
-}
-
-#[derive(Default)]
-struct Seen {
-    asked: u32,
-    again: u32,
-    failed: Vec<String>,
-}
-
-impl Client {
-    fn start(address: SocketAddr) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let mut seen = Seen::default();
-            while !ended.load(Ordering::SeqCst) {
-                seen.asked += 1;
-                if ask(address).is_err() {
-                    seen.again += 1;
-                    if let Err(error) = ask(address) {
-                        seen.failed.push(format!("{error:#}"));
-                    }
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            seen
-        });
-        Self { stop, thread }
-    }
-
-    fn finish(self) -> Result<Seen> {
-        self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().map_err(|_| anyhow::anyhow!("the client ended early"))
-    }
-}
-
-fn ask(address: SocketAddr) -> Result<()> {
-    let patience = Duration::from_secs(2);
-    let mut stream = TcpStream::connect_timeout(&address, patience)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    ensure!(answer.contains("here I am"), "{answer:?}");
-    Ok(())
 }

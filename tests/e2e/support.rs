@@ -1,6 +1,7 @@
 //! Runs `ksp` against a scenario's nodes.
 
 pub mod footprint;
+pub mod workload;
 
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
