@@ -40,6 +40,7 @@ fn cilium_beside_kube_proxy() -> Result<()> {
     before.expect_nothing_new(&lab)
 }
 
+/// T53.
 #[test]
 #[ignore = "needs nodes: `cargo lab test`"]
 fn cilium_in_place_of_kube_proxy() -> Result<()> {
@@ -95,7 +96,7 @@ fn one_of_them_makes_services_work(lab: &Lab) -> Result<()> {
         "[[stage]]\nuse = \"ksp/kube-proxy\"\n\n[[stage]]\nuse = \"ksp/verify\"",
     );
     lab.edit(|manifest| manifest.replacen(alone, both, 1))?;
-    lab.ksp(&["up", "--yes"])?.expect(3)?.says("ksp/kube-proxy")?.says("ksp/cilium")?;
+    lab.ksp(&["up", "--yes"])?.expect(3)?.says("by stage `cilium` and by stage `kube-proxy`")?;
     lab.edit(|manifest| manifest.replacen(both, alone, 1))
 }
 
@@ -106,7 +107,7 @@ fn drift_is_shown_and_repaired(lab: &Lab) -> Result<()> {
     ];
     for drift in drifts {
         lab.kubectl(drift)?;
-        lab.ksp(&["plan", "--exit-code"])?.expect(6)?.says("install Cilium")?;
+        lab.ksp(&["plan", "--exit-code", "--stage", "cilium"])?.expect(6)?.says("install Cilium")?;
         lab.ksp(&["up", "--yes"])?.expect(0)?;
         up_to_date(lab)?;
     }
@@ -139,7 +140,7 @@ fn what_is_settled_stays(lab: &Lab) -> Result<()> {
     lab.edit(|manifest| manifest.replacen(&other, CONFIG, 1))
 }
 
-/// Not ready in time is no success, whatever Helm says, and the reason is told.
+/// T56: not ready in time is no success, whatever Helm says, and the reason is told.
 fn an_agent_that_does_not_start_is_a_failure(lab: &Lab) -> Result<()> {
     let broken = format!("{CONFIG}\ndeadline-seconds = 60\nvalues.extraArgs = [\"--no-such-flag\"]");
     lab.edit(|manifest| manifest.replacen(CONFIG, &broken, 1))?;

@@ -1,4 +1,4 @@
-//! Another network on a living cluster, and stages that leave the manifest.
+//! Another network on a living cluster (T52), and stages that leave the manifest.
 
 use anyhow::{Context, Result, ensure};
 use ksp_lab::scenario::Scenario;

@@ -31,6 +31,7 @@ fn a_changed_host_key_stops_everything(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// T45.
 fn a_file_with_another_checksum_is_not_used(lab: &Lab) -> Result<()> {
     let path = lab.scenario.folder().join("SHA256SUMS");
     let right = fs::read_to_string(&path)?;

@@ -278,6 +278,7 @@ pub async fn what_others_set_stays(cluster: &Cluster) {
 }
 
 /// T19: it is refused as what it is, and nothing else of the set is applied.
+/// T55.
 pub async fn an_immutable_field_is_told_before_anything_changes(cluster: &Cluster) {
     let name = cluster.unique("fixed");
     run(cluster, &op(&name, &workload(&name, "agent:1"))).await.unwrap();

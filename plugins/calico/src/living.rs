@@ -115,6 +115,7 @@ mod tests {
         assert!(parse("").is_empty() && parse("{}").is_empty());
     }
 
+    /// T48.
     #[test]
     fn another_network_encapsulation_or_block_size_is_named() {
         let pool = Pool {

@@ -82,6 +82,7 @@ fn merge(into: &mut Map<String, Value>, over: &Map<String, Value>) {
 mod tests {
     use super::*;
 
+    /// T43.
     #[test]
     fn each_minor_release_has_its_format() {
         let formats = ["1.7.24", "2.0.5", "2.2.1", "2.3.4", "2.10.0", "3.0.0"].map(format_of);
@@ -98,6 +99,14 @@ mod tests {
         assert!(text.starts_with("version = 4\n"), "{text}");
         assert!(text.contains("restrict_oom_score_adj = true"), "{text}");
         assert!(text.contains("SystemdCgroup = true"), "{text}");
+    }
+
+    /// T44.
+    #[test]
+    fn the_sandbox_image_is_never_collected() {
+        let text = render(&Containerd::default()).unwrap();
+        let pinned = "images\".pinned_images]\nsandbox = \"registry.k8s.io/pause:3.10.2\"";
+        assert!(text.contains(pinned), "{text}");
     }
 
     #[test]

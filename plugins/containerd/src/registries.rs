@@ -25,6 +25,7 @@ pub fn hosts_toml(registry: &str, mirror: &str) -> String {
 mod tests {
     use super::*;
 
+    /// T43.
     #[test]
     fn docker_io_is_served_elsewhere() {
         let text = hosts_toml("docker.io", "http://mirror:5000/");

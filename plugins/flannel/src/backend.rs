@@ -54,6 +54,7 @@ mod tests {
     use super::*;
     use crate::Flannel;
 
+    /// T49.
     #[test]
     fn each_backend_has_its_own_settings() {
         let vxlan = Flannel { mtu: 8950, direct_routing: true, ..Flannel::default() };

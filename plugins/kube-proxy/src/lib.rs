@@ -122,6 +122,13 @@ ksp_sdk::register!(KubeProxy, teardown);
 mod tests {
     use super::*;
 
+    /// What it leaves on nodes is in the way of every other mode.
+    #[test]
+    fn ipvs_is_not_offered_t54() {
+        let stage = serde_json::from_value::<KubeProxy>(json!({ "mode": "ipvs" }));
+        assert!(stage.unwrap_err().to_string().contains("unknown variant `ipvs`"));
+    }
+
     #[test]
     fn settings_win_and_the_mode_is_always_written() {
         let spec: Spec = serde_json::from_value(json!({

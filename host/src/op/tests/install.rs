@@ -113,6 +113,7 @@ async fn a_node_without_a_way_out_gets_it_from_the_workstation() {
     assert!(!machine.path("/etc/curl-was-called").exists());
 }
 
+/// T45.
 #[tokio::test]
 async fn another_checksum_is_never_used() {
     let (machine, server) = (Machine::new(), Server::new(BYTES));
