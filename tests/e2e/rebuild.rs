@@ -1,5 +1,7 @@
 //! Another network on a living cluster (T52), and stages that leave the manifest.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use ksp_lab::scenario::Scenario;
 
@@ -57,8 +59,12 @@ fn another_network_needs_a_maintenance_window() -> Result<()> {
         "its namespace is left"
     );
     lab.kubectl("rollout status deployment/web -n default --timeout=120s")?;
-    let new = web_addresses(&lab)?;
-    ensure!(new.len() == 2 && new.iter().all(|address| !old.contains(address)), "{old:?} became {new:?}");
+    // A pod that ends has its address until it has ended.
+    ksp_lab::wait::until("pods of the new network only", Duration::from_secs(60), || {
+        let new = web_addresses(&lab)?;
+        ensure!(new.len() == 2 && new.iter().all(|address| !old.contains(address)), "{old:?} became {new:?}");
+        Ok(())
+    })?;
     ksp_lab::proof::show(&lab.scenario)?;
     lab.ksp(&["up", "--yes"])?.expect(0)?.says("is up to date")?;
 
