@@ -38,6 +38,11 @@ impl Op {
         self
     }
 
+    /// Starts only when each of `others` is done on all of its nodes.
+    pub fn after_all<'a>(self, others: impl IntoIterator<Item = &'a Op>) -> Self {
+        others.into_iter().fold(self, Op::after)
+    }
+
     /// Runs only when `watched` changed something on that node (also in an earlier run that was interrupted). Several calls: when
     /// any of them did.
     pub fn on_change(self, watched: &Op) -> Self {
@@ -239,7 +244,8 @@ impl Plan {
         Op::new(wit::restart(&nodes.ids(), unit.as_ref()))
     }
 
-    /// A container image, pulled through the node's runtime.
+    /// A container image, pulled through the node's runtime. What rolls it out goes [`Op::after`] this: an image that is nowhere then
+    /// takes no pod down.
     pub fn image(&self, nodes: impl Targets, reference: impl AsRef<str>) -> Op {
         Op::new(wit::image(&nodes.ids(), reference.as_ref()))
     }

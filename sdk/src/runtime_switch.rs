@@ -157,7 +157,7 @@ impl Switch {
                 .summary(format!("pull the images of the node's own pods with {to}"))
                 .timeout(PULLING);
             let drain = plan.drain(node).timeout(drain_within).disruptive(&reason);
-            drop(before.iter().fold(drain, Op::after));
+            drop(drain.after_all(before));
         }
         let switched = todo.switch.then(|| {
             script("switch")

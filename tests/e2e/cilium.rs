@@ -36,7 +36,7 @@ fn cilium_beside_kube_proxy() -> Result<()> {
     a_worker_is_left_clean(&lab)?;
     another_network_takes_over(&lab)?;
 
-    lab.ksp(&["reset", "--confirm", "cilium", "--yes"])?.expect(0)?;
+    lab.ksp(&["reset", "--confirm", "cilium"])?.expect(0)?;
     before.expect_nothing_new(&lab)
 }
 
@@ -67,7 +67,7 @@ fn cilium_in_place_of_kube_proxy() -> Result<()> {
     ensure!(status.lines().any(|line| line.starts_with("Hubble:") && line.contains("Ok")), "{status}");
     up_to_date(&lab)?;
 
-    lab.ksp(&["reset", "--confirm", "cilium-proxy", "--yes"])?.expect(0)?;
+    lab.ksp(&["reset", "--confirm", "cilium-proxy"])?.expect(0)?;
     before.expect_nothing_new(&lab)
 }
 

@@ -176,9 +176,8 @@ impl Stage for Calico {
         let plan = cx.plan();
         let mut images = vec!["node", "cni", "kube-controllers"];
         images.extend(typha.then_some("typha"));
-        for image in images {
-            plan.image(&nodes, self.image(image)).prepare();
-        }
+        let images: Vec<Op> =
+            images.into_iter().map(|image| plan.image(&nodes, self.image(image)).prepare()).collect();
         plan.install(&control_planes, "/usr/local/bin/calicoctl", &cx.release("calicoctl", &self.version)?)
             .mode(0o755)
             .prepare();
@@ -195,16 +194,15 @@ impl Stage for Calico {
         plan.kube_apply("settings", self.settings(cx, &spec)?);
         reflectors::annotate(cx, &self.bgp, &control_planes)?;
         plan.kube_apply("access", &cx.render_asset("access.yaml", &data)?);
-        let mut applied = vec![(
-            "daemonset/calico-node",
-            plan.kube_apply("agents", &cx.render_asset("agents.yaml", &data)?),
-        )];
+        let apply = |name: &str| {
+            let objects = cx.render_asset(&format!("{name}.yaml"), &data)?;
+            Ok::<Op, Error>(plan.kube_apply(name, &objects).after_all(&images))
+        };
+        let mut applied = vec![("daemonset/calico-node", apply("agents")?)];
         if typha {
-            let op = plan.kube_apply("typha", &cx.render_asset("typha.yaml", &data)?);
-            applied.insert(0, ("deployment/calico-typha", op));
+            applied.insert(0, ("deployment/calico-typha", apply("typha")?));
         }
-        let op = plan.kube_apply("controllers", &cx.render_asset("controllers.yaml", &data)?);
-        applied.push(("deployment/calico-kube-controllers", op));
+        applied.push(("deployment/calico-kube-controllers", apply("controllers")?));
         let deadline = ROLLOUT + ROLLOUT_EACH * u32::try_from(nodes.len()).unwrap_or(u32::MAX);
         for (object, op) in &applied {
             plan.kube_wait(object, NAMESPACE, "rollout", deadline).on_change(op);

@@ -114,15 +114,17 @@ impl Stage for Cilium {
         let merged = values::merged(self, &spec, &pool, nodes.len());
         let values = format!("{merged:#}\n");
         let plan = cx.plan();
-        for image in values::images(self, &merged) {
-            plan.image(&nodes, image).prepare();
-        }
+        let images: Vec<Op> = values::images(self, &merged)
+            .into_iter()
+            .map(|image| plan.image(&nodes, image).prepare())
+            .collect();
         self.place(cx, &control_planes, &values)?;
         let digest = cx.blob(&values).digest();
         let Some(speaker) = Self::speaker(cx, &control_planes) else { return Ok(()) };
         let words = |verb: &str| argv![SCRIPT, verb, self.version.as_str(), digest.as_str()];
         let applied = plan
             .exec(&speaker, words("apply"))
+            .after_all(&images)
             .summary(format!("install Cilium {} with Helm", self.version))
             .unless(words("check"))
             .timeout(LONGEST)

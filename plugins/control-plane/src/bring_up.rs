@@ -62,7 +62,7 @@ pub fn join(cx: &Context, stage: &ControlPlane, joining: &Joining<'_>) -> Result
     let Joining { first, others, incomplete, refill, after } = joining;
     let plan = cx.plan();
     let token = Token::ephemeral(cx, "join")?;
-    let mint = after.iter().fold(token.mint(cx, &cx.spec()?, first)?, Op::after);
+    let mint = token.mint(cx, &cx.spec()?, first)?.after_all(*after);
     let discovery = kubeadm::discovery_file(
         &first.at_port(kubeadm::API_PORT),
         &authorities::cluster(cx)?.certificate().text()?,

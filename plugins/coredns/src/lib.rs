@@ -73,8 +73,8 @@ impl Stage for CoreDns {
         )?;
 
         let plan = cx.plan();
-        plan.image(&nodes, &image).prepare();
-        let applied = plan.kube_apply("coredns", &manifest);
+        let image = plan.image(&nodes, &image).prepare();
+        let applied = plan.kube_apply("coredns", &manifest).after(&image);
         plan.kube_wait("deployment/coredns", "kube-system", "rollout", Duration::from_secs(300))
             .on_change(&applied);
         cx.publish("address", address)

@@ -116,9 +116,8 @@ impl Stage for Flannel {
         )?;
 
         let plan = cx.plan();
-        plan.image(&nodes, &image).prepare();
-        plan.image(&nodes, &cni_image).prepare();
-        let applied = plan.kube_apply("flannel", &manifest);
+        let images = [&image, &cni_image].map(|image| plan.image(&nodes, image).prepare());
+        let applied = plan.kube_apply("flannel", &manifest).after_all(&images);
         plan.kube_wait("daemonset/kube-flannel-ds", "kube-flannel", "rollout", Duration::from_secs(300))
             .on_change(&applied);
         Ok(())

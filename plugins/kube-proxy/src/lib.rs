@@ -99,8 +99,8 @@ impl Stage for KubeProxy {
         )?;
 
         let plan = cx.plan();
-        plan.image(&nodes, &image).prepare();
-        let applied = plan.kube_apply("kube-proxy", &manifest);
+        let image = plan.image(&nodes, &image).prepare();
+        let applied = plan.kube_apply("kube-proxy", &manifest).after(&image);
         plan.kube_wait("daemonset/kube-proxy", "kube-system", "rollout", Duration::from_secs(300))
             .on_change(&applied);
         Ok(())

@@ -193,9 +193,9 @@ impl Stage for Multus {
         data["attachments"] = self.attachment.iter().map(Attachment::object).collect();
         let manifest = cx.render_asset("multus.yaml", &data)?;
 
-        plan.image(&nodes, self.image()).prepare();
+        let image = plan.image(&nodes, self.image()).prepare();
         let namespaces = self.namespaces(cx)?;
-        let applied = namespaces.iter().fold(plan.kube_apply("multus", &manifest), |op, made| op.after(made));
+        let applied = plan.kube_apply("multus", &manifest).after(&image).after_all(&namespaces);
         let rolled_out = plan
             .kube_wait("daemonset/kube-multus-ds", "kube-system", "rollout", PATIENCE)
             .on_change(&applied);

@@ -20,7 +20,7 @@ const ADMIN: &str = "--kubeconfig=/etc/kubernetes/admin.conf";
 pub fn leave(cx: &Context, node: &Node, via: &Node, before: Option<&Op>) -> Op {
     let name = node.name.as_str();
     let drained = drain(cx, node, via);
-    let reset = before.into_iter().fold(reset(cx, node).after(&drained), Op::after);
+    let reset = reset(cx, node).after(&drained).after_all(before);
     // What the network did not let go.
     let ended = end_pods(cx, node).map(|op| op.after(&reset));
     let last = clean_up(cx, node).after(ended.as_ref().unwrap_or(&reset));
@@ -35,7 +35,7 @@ pub fn dissolve<'a>(cx: &Context, nodes: impl IntoIterator<Item = &'a Node>) {
     let nodes: Vec<&Node> = nodes.into_iter().collect();
     let ended: Vec<Op> = nodes.iter().filter_map(|node| end_pods(cx, node)).collect();
     for node in nodes {
-        let reset = ended.iter().fold(reset(cx, node), Op::after);
+        let reset = reset(cx, node).after_all(&ended);
         drop(clean_up(cx, node).after(&reset));
     }
 }
