@@ -130,6 +130,13 @@ pub async fn a_timeout_says_why(cluster: &Cluster) {
     assert_eq!(error.tail, [trouble, "  Failed: no such host".to_owned()]);
     assert_eq!(error.hints, [format!("kubectl -n {space} describe daemonsets agent")]);
     assert_eq!(told.len(), 2, "{told:?}");
+
+    // What a probe says is known from the events only.
+    let running = json!({"phase": "Running", "containerStatuses": container(json!({"running": {}}), false)});
+    write_status(cluster, &space, &pod, running).await;
+    let (result, _) = run(cluster, &op("daemonsets/agent", &space, "rollout", 2)).await;
+    let unready = format!("pod {pod}: container agent runs and is not ready");
+    assert_eq!(result.unwrap_err().tail, [unready, "  Failed: no such host".to_owned()]);
 }
 
 pub async fn conditions_presence_and_absence(cluster: &Cluster) {

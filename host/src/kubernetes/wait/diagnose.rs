@@ -28,16 +28,18 @@ pub(super) async fn troubles(kubernetes: &Kubernetes, objects: &[Value]) -> Vec<
     found
 }
 
-/// All that helps: pods with their troubles, their warnings, the last lines of one that crashed.
+/// All that helps when the time is over: pods with their troubles, their warnings, the last lines of one that crashed. A pod that runs
+/// and is still not ready is in trouble by now.
 pub(super) async fn evidence(kubernetes: &Kubernetes, objects: &[Value]) -> Vec<String> {
     let mut lines = Vec::new();
-    let troubled: Vec<Pod> =
-        pods(kubernetes, objects).await.into_iter().filter(|pod| trouble(pod).is_some()).collect();
-    for pod in troubled.iter().take(MOST_PODS) {
-        lines.extend(trouble(pod));
+    let why = |pod: &Pod| trouble(pod).or_else(|| unready(pod));
+    let troubled = pods(kubernetes, objects).await.into_iter().filter_map(|pod| Some((why(&pod)?, pod)));
+    let troubled: Vec<(String, Pod)> = troubled.collect();
+    for (why, pod) in troubled.iter().take(MOST_PODS) {
+        lines.push(why.clone());
         lines.extend(warnings(kubernetes, pod).await);
     }
-    for pod in &troubled {
+    for (_, pod) in &troubled {
         let log = crash_log(kubernetes, pod).await;
         if !log.is_empty() {
             lines.extend(log);
@@ -94,6 +96,17 @@ fn trouble(pod: &Pod) -> Option<String> {
         "pod {name}: container {} was restarted {} times and is not ready",
         unready.name, unready.restart_count
     ))
+}
+
+/// A pod one of whose containers runs and says by its probe that it cannot serve.
+fn unready(pod: &Pod) -> Option<String> {
+    let runs = |container: &&&ContainerStatus| {
+        !container.ready && container.state.as_ref().is_some_and(|state| state.running.is_some())
+    };
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let containers = containers(pod);
+    let container = containers.iter().find(runs)?;
+    Some(format!("pod {name}: container {} runs and is not ready", container.name))
 }
 
 fn containers(pod: &Pod) -> Vec<&ContainerStatus> {
@@ -195,6 +208,11 @@ mod tests {
             told(json!({"containerStatuses": [container(json!({"running": {}}), 4)]})).unwrap(),
             "pod x: container c was restarted 4 times and is not ready"
         );
+        let running: Pod = serde_json::from_value(json!({"metadata": {"name": "x"}, "status":
+            {"containerStatuses": [container(json!({"running": {}}), 0)]}}))
+        .unwrap();
+        assert_eq!(trouble(&running), None);
+        assert_eq!(unready(&running).unwrap(), "pod x: container c runs and is not ready");
         let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]});
         assert_eq!(told(unscheduled).unwrap(), "pod x: not scheduled: 0/3 nodes are available");
     }
