@@ -228,14 +228,17 @@ impl Lab {
 
     /// Two runs at the same time: the second one is refused, and leaves the first in peace.
     pub fn only_one_of_two_runs_goes_on(&self) -> Result<()> {
-        let mut first = self.command(&["up", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let said = self.state.path().join("first-run");
+        let output = std::fs::File::create(&said)?;
+        let mut first = self.command(&["up", "--yes"]).stdout(output.try_clone()?).stderr(output).spawn()?;
         let locked = ksp_lab::wait::until("the first run holds the lock", Duration::from_secs(60), || {
             self.on("cp1", "test -e /var/lib/ksp/lease.json")
         });
         let second = locked.and_then(|_| self.ksp(&["up", "--yes"]));
         let code = wait(&mut first, LONGEST)?;
         second?.expect(5)?.says("locked")?;
-        ensure!(code == Some(0), "the first run ended with {code:?}");
+        let said = std::fs::read_to_string(&said)?;
+        ensure!(code == Some(0), "the first run ended with {code:?}:\n{said}");
         Ok(())
     }
 
