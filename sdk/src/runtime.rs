@@ -1,6 +1,10 @@
 //! Container runtimes, for stages that provide `runtime`.
 
+mod proxy;
+
 use std::time::Duration;
+
+pub use proxy::Proxy;
 
 use crate::{Nodes, Op, Plan, argv};
 

@@ -94,20 +94,24 @@ fn todo(sockets: &str, note: &str, to: Runtime) -> Result<Option<Todo>, String> 
 }
 
 impl Switch {
-    /// The nodes on which there is something to do, and the others.
-    pub fn split(&self, nodes: &Nodes) -> (Nodes, Nodes) {
-        let concerns = |node: &Node| self.nodes.iter().any(|(other, _)| other.id == node.id);
-        (nodes.filter(concerns), nodes.filter(|node| !concerns(node)))
-    }
-
-    /// Records what comes before the new runtime runs for the first time: it must leave alone what the other one runs.
-    pub fn begin(&self, cx: &Context) {
+    /// Restarts the new runtime where one of `watched` has changed: where it serves within the disruption budget, and at once where
+    /// another one still does. Records before what must come before it runs for the first time there.
+    pub fn restart(&self, cx: &Context, nodes: &Nodes, watched: &[&Op]) {
         for (node, todo) in self.nodes.iter().filter(|(_, todo)| todo.drain) {
-            self.script(cx, "begin", node, todo).summary(format!(
-                "let {} come up beside {}",
-                self.to.name,
-                todo.names()
-            ));
+            // It must leave alone what the other one runs.
+            let beside = todo.names();
+            self.script(cx, "begin", node, todo)
+                .summary(format!("let {} come up beside {beside}", self.to.name));
+        }
+        let switches = |node: &Node| self.nodes.iter().any(|(other, _)| other.id == node.id);
+        let (switching, serving) = (nodes.filter(switches), nodes.filter(|node| !switches(node)));
+        let restart = |nodes: &Nodes| self.to.restart(&cx.plan(), nodes, watched.iter().copied());
+        if !serving.is_empty() {
+            let (restarted, _) = restart(&serving);
+            drop(restarted.disruptive(format!("{} is restarted; containers keep running", self.to.name)));
+        }
+        if !switching.is_empty() {
+            drop(restart(&switching));
         }
     }
 

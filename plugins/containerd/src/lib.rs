@@ -7,7 +7,7 @@ mod unit;
 use std::collections::BTreeMap;
 
 use ksp_sdk::prelude::*;
-use ksp_sdk::runtime::CONTAINERD;
+use ksp_sdk::runtime::{CONTAINERD, Proxy};
 use ksp_sdk::runtime_switch;
 
 /// Config of `ksp/containerd`.
@@ -37,18 +37,6 @@ pub struct Containerd {
     /// Anything else of containerd's configuration file, laid over what this plugin writes.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub settings: serde_json::Map<String, serde_json::Value>,
-}
-
-/// Proxy for pulling images.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
-pub struct Proxy {
-    /// For plain addresses.
-    pub http: String,
-    /// For TLS addresses.
-    pub https: String,
-    /// What is reached without it. Networks and domains rather than nodes: a change restarts containerd everywhere.
-    pub no_proxy: Vec<String>,
 }
 
 impl Default for Containerd {
@@ -117,22 +105,13 @@ impl Stage for Containerd {
         let config = plan.file(&nodes, "/etc/containerd/config.toml", config::render(self)?);
         let unit =
             plan.file(&nodes, "/etc/systemd/system/containerd.service", unit::containerd(self.open_files));
-        let proxy = unit::proxy(&self.proxy);
-        let proxy = (!proxy.is_empty()).then(|| {
-            plan.file(&nodes, "/etc/systemd/system/containerd.service.d/http-proxy.conf", proxy).mode(0o600)
+        let proxy = self.proxy.drop_in().map(|text| {
+            plan.file(&nodes, "/etc/systemd/system/containerd.service.d/http-proxy.conf", text).mode(0o600)
         });
 
         // Containers outlive a restart: their shims are not children of the daemon. Where another runtime still serves, nobody is interrupted.
         let watched: Vec<&Op> = [&binaries, &config, &unit].into_iter().chain(&proxy).collect();
-        let (switching, serving) = switch.split(&nodes);
-        switch.begin(cx);
-        if !serving.is_empty() {
-            let (restart, _) = CONTAINERD.restart(&plan, &serving, watched.iter().copied());
-            drop(restart.disruptive("containerd is restarted; containers keep running"));
-        }
-        if !switching.is_empty() {
-            drop(CONTAINERD.restart(&plan, &switching, watched));
-        }
+        switch.restart(cx, &nodes, &watched);
         // Images are pulled while the rest of this stage goes on.
         plan.service(&nodes, "containerd.service").provides("runtime");
 

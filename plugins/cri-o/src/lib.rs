@@ -8,7 +8,7 @@ mod unit;
 use std::collections::BTreeMap;
 
 use ksp_sdk::prelude::*;
-use ksp_sdk::runtime::CRI_O;
+use ksp_sdk::runtime::{CRI_O, Proxy};
 use ksp_sdk::runtime_switch;
 
 /// Config of `ksp/cri-o`.
@@ -55,18 +55,6 @@ impl OciRuntime {
             Self::Runc => "runc",
         }
     }
-}
-
-/// Proxy for pulling images.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
-pub struct Proxy {
-    /// For plain addresses.
-    pub http: String,
-    /// For TLS addresses.
-    pub https: String,
-    /// What is reached without it. Networks and domains rather than nodes: a change restarts CRI-O everywhere.
-    pub no_proxy: Vec<String>,
 }
 
 impl Default for CriO {
@@ -144,22 +132,13 @@ impl Stage for CriO {
         plan.file(&nodes, config::POLICY_PATH, config::policy());
         let config = plan.file(&nodes, config::PATH, config::render(self)?);
         let unit = plan.file(&nodes, "/etc/systemd/system/crio.service", unit::crio(self.open_files));
-        let proxy = unit::proxy(&self.proxy);
-        let proxy = (!proxy.is_empty()).then(|| {
-            plan.file(&nodes, "/etc/systemd/system/crio.service.d/http-proxy.conf", proxy).mode(0o600)
+        let proxy = self.proxy.drop_in().map(|text| {
+            plan.file(&nodes, "/etc/systemd/system/crio.service.d/http-proxy.conf", text).mode(0o600)
         });
 
         // Containers outlive a restart: their monitors are in scopes of their own. Where another runtime still serves, nobody is interrupted.
         let watched: Vec<&Op> = [&binaries, &config, &unit].into_iter().chain(&proxy).collect();
-        let (switching, serving) = switch.split(&nodes);
-        switch.begin(cx);
-        if !serving.is_empty() {
-            let (restart, _) = CRI_O.restart(&plan, &serving, watched.iter().copied());
-            drop(restart.disruptive("CRI-O is restarted; containers keep running"));
-        }
-        if !switching.is_empty() {
-            drop(CRI_O.restart(&plan, &switching, watched));
-        }
+        switch.restart(cx, &nodes, &watched);
         // Images are pulled while the rest of this stage goes on.
         plan.service(&nodes, "crio.service").provides("runtime");
 
