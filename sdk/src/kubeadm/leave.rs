@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::leftovers::Leftovers;
 use crate::{Context, Node, Op, argv};
 
 /// Ends pods without the pod network.
@@ -11,6 +12,9 @@ const END_PODS: &str = include_str!("end_pods.sh");
 const CLEAN_UP: &str = "systemctl stop kubepods.slice 2>/dev/null; \
     rmdir /etc/kubernetes/pki /etc/kubernetes/manifests /etc/kubernetes 2>/dev/null; \
     rmdir -p --ignore-fail-on-non-empty /usr/libexec/kubernetes/kubelet-plugins/volume/exec 2>/dev/null; true";
+
+/// Chains of the kubelet's own, which it makes beside any proxy.
+const KUBELET_CHAINS: &[&str] = &["KUBE-FIREWALL", "KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"];
 
 /// What may do anything in the cluster, on control planes.
 const ADMIN: &str = "--kubeconfig=/etc/kubernetes/admin.conf";
@@ -23,7 +27,7 @@ pub fn leave(cx: &Context, node: &Node, via: &Node, before: Option<&Op>) -> Op {
     let reset = reset(cx, node).after(&drained).after_all(before);
     // What the network did not let go.
     let ended = end_pods(cx, node).map(|op| op.after(&reset));
-    let last = clean_up(cx, node).after(ended.as_ref().unwrap_or(&reset));
+    let last = clean_up(cx, node, ended.as_ref().unwrap_or(&reset));
     let delete = argv!["kubectl", ADMIN, "delete", "node", name, "--ignore-not-found", "--timeout=30s"];
     cx.plan().exec(via, delete).summary(format!("delete the node object of {name}")).after(&last);
     last
@@ -36,7 +40,7 @@ pub fn dissolve<'a>(cx: &Context, nodes: impl IntoIterator<Item = &'a Node>) {
     let ended: Vec<Op> = nodes.iter().filter_map(|node| end_pods(cx, node)).collect();
     for node in nodes {
         let reset = reset(cx, node).after_all(&ended);
-        drop(clean_up(cx, node).after(&reset));
+        drop(clean_up(cx, node, &reset));
     }
 }
 
@@ -76,8 +80,12 @@ fn end_pods(cx: &Context, node: &Node) -> Option<Op> {
     Some(op.summary("end what is left of pods"))
 }
 
-fn clean_up(cx: &Context, node: &Node) -> Op {
-    cx.plan().exec(node, ["sh", "-c", CLEAN_UP]).summary("clean up after the kubelet")
+/// After `gone`, when the kubelet has ended.
+fn clean_up(cx: &Context, node: &Node, gone: &Op) -> Op {
+    let plan = cx.plan();
+    let chains = Leftovers { chains: KUBELET_CHAINS, ..Leftovers::default() };
+    let removed = chains.remove(&plan, node).after(gone);
+    plan.exec(node, ["sh", "-c", CLEAN_UP]).summary("clean up after the kubelet").after(&removed)
 }
 
 fn socket(cx: &Context, node: &Node) -> Option<String> {
