@@ -8,6 +8,9 @@ use crate::support::footprint::Footprint;
 /// A line of the stage's configuration that both scenarios have.
 const CONFIG: &str = "image-digests = false";
 
+/// How the chart's values begin there.
+const VALUES: &str = "values = { ";
+
 /// What Cilium may leave on a node that it was on: nothing.
 const LEFT: &str = "ls -d /sys/class/net/cilium_* /sys/class/net/lxc* /etc/cni/net.d/*cilium* /opt/cni/bin/cilium* /run/cilium/* \
     /sys/fs/bpf/cilium/* /sys/fs/bpf/tc/globals/cilium_* 2>/dev/null || true; \
@@ -78,13 +81,14 @@ fn up_to_date(lab: &Lab) -> Result<()> {
 }
 
 fn what_a_key_decides_no_value_may(lab: &Lab) -> Result<()> {
-    let wrong = format!("{CONFIG}\nvalues.kubeProxyReplacement = true\nnode-mask = 31");
-    lab.edit(|manifest| manifest.replacen(CONFIG, &wrong, 1))?;
+    let (settings, values) =
+        (format!("{CONFIG}\nnode-mask = 31"), format!("{VALUES}kubeProxyReplacement = true, "));
+    lab.edit(|manifest| manifest.replacen(CONFIG, &settings, 1).replacen(VALUES, &values, 1))?;
     lab.ksp(&["up", "--yes"])?
         .expect(3)?
         .says("`kubeProxyReplacement` of the chart is decided by `kube-proxy-replacement`")?
         .says("a node's share of 10.244.0.0/16 cannot be a /31")?;
-    lab.edit(|manifest| manifest.replacen(&wrong, CONFIG, 1))
+    lab.edit(|manifest| manifest.replacen(&settings, CONFIG, 1).replacen(&values, VALUES, 1))
 }
 
 /// Neither nobody nor both.
@@ -144,10 +148,11 @@ fn what_is_settled_stays(lab: &Lab) -> Result<()> {
 
 /// T56: not ready in time is no success, whatever Helm says, and the reason is told.
 fn an_agent_that_does_not_start_is_a_failure(lab: &Lab) -> Result<()> {
-    let broken = format!("{CONFIG}\ndeadline-seconds = 60\nvalues.extraArgs = [\"--no-such-flag\"]");
-    lab.edit(|manifest| manifest.replacen(CONFIG, &broken, 1))?;
+    let (settings, values) =
+        (format!("{CONFIG}\ndeadline-seconds = 60"), format!("{VALUES}extraArgs = [\"--no-such-flag\"], "));
+    lab.edit(|manifest| manifest.replacen(CONFIG, &settings, 1).replacen(VALUES, &values, 1))?;
     lab.ksp(&["up", "--yes"])?.expect(1)?.says("DaemonSet kube-system/cilium")?.says("no-such-flag")?;
-    lab.edit(|manifest| manifest.replacen(&broken, CONFIG, 1))?;
+    lab.edit(|manifest| manifest.replacen(&settings, CONFIG, 1).replacen(&values, VALUES, 1))?;
     lab.ksp(&["up", "--yes"])?.expect(0)?;
     ksp_lab::proof::show(&lab.scenario)?;
     up_to_date(lab)
