@@ -44,7 +44,8 @@ impl Op {
     }
 
     /// Runs only when `watched` changed something on that node (also in an earlier run that was interrupted). Several calls: when
-    /// any of them did.
+    /// any of them did. Between an op of the cluster and one on nodes: when it changed something anywhere, and after it is done on all
+    /// of its nodes.
     pub fn on_change(self, watched: &Op) -> Self {
         self.0.on_change(&watched.0);
         self

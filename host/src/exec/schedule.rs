@@ -228,8 +228,8 @@ fn provided(stage: &StagePlan, at: usize, slot: &str, venue: Venue, everywhere: 
 impl StageBoard {
     fn new(at: usize, stage: &StagePlan) -> Self {
         let venues = stage.venues();
-        let waited_for: BTreeSet<OpId> =
-            stage.ops.iter().flat_map(|op| op.modifiers.after.iter().copied()).collect();
+        let named = |op: &Recorded| [&op.modifiers.after[..], &op.modifiers.on_change].concat();
+        let waited_for: BTreeSet<OpId> = stage.ops.iter().flat_map(named).collect();
         let is_waited_for = |op: &&Recorded| {
             op.modifiers.prepare || !op.modifiers.provides.is_empty() || waited_for.contains(&op.id)
         };

@@ -124,11 +124,15 @@ impl Part {
         Ok(())
     }
 
-    /// Ops that come first: those that it names, and those that prepare and were recorded before it.
+    /// Ops that come first: those that it names, those elsewhere that it watches, and those that prepare and were recorded before it.
     fn conditions_of(&self, op: &Recorded) -> Vec<Condition> {
         let (stage, venue) = (self.step.stage, self.step.venue);
+        let elsewhere = op.modifiers.on_change.iter().filter(|id| {
+            let watched = self.stage().op(**id);
+            watched.is_some_and(|watched| pending::is_across(watched, venue))
+        });
         let mut found: Vec<Condition> =
-            op.modifiers.after.iter().map(|other| Condition::Op(stage, *other)).collect();
+            op.modifiers.after.iter().chain(elsewhere).map(|other| Condition::Op(stage, *other)).collect();
         if !op.modifiers.prepare {
             let earlier = self.stage().ops.iter().take_while(|other| other.id != op.id);
             let before = earlier.filter(|other| other.modifiers.prepare && other.venues().contains(&venue));

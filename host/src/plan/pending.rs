@@ -132,6 +132,11 @@ fn follow(stage: &StagePlan, pending: &BTreeMap<(OpId, Venue), Why>) -> Option<B
     (!more.is_empty()).then_some(more)
 }
 
+/// True when a watcher at `venue` looks at all places of what it watches, for one of the two is an op of the cluster.
+pub fn is_across(watched: &Recorded, venue: Venue) -> bool {
+    venue == Venue::Cluster || matches!(watched.action, Action::Cluster(_))
+}
+
 /// True when the watched op is pending where a watcher at `venue` looks: on the same node, or anywhere when one of the two is an
 /// op of the cluster.
 pub fn watches<T>(
@@ -140,9 +145,7 @@ pub fn watches<T>(
     venue: Venue,
     pending: &BTreeMap<(OpId, Venue), T>,
 ) -> bool {
-    let across = venue == Venue::Cluster
-        || stage.op(watched).is_some_and(|op| matches!(op.action, Action::Cluster(_)));
-    if across {
+    if stage.op(watched).is_some_and(|watched| is_across(watched, venue)) {
         pending.keys().any(|(id, _)| *id == watched)
     } else {
         pending.contains_key(&(watched, venue))

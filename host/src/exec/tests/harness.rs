@@ -18,8 +18,8 @@ use crate::ledger::Ledger;
 use crate::manifest::Endpoint;
 use crate::node::{Connection, Node, NodeId, Role};
 use crate::op::{
-    Action, ApplyContext, Change, LedgerEntry, Modifiers, NodeApiOp, NodeContext, NodeOp, OpError, Venue,
-    Verdict,
+    Action, ApplyContext, Change, ClusterOp, LedgerEntry, Modifiers, NodeApiOp, NodeContext, NodeOp, OpError,
+    Venue, Verdict,
 };
 use crate::pki::Pki;
 use crate::plan::pending::{self, Leftovers};
@@ -184,6 +184,43 @@ impl NodeApiOp for ApiStep {
     }
 }
 
+/// As [`Step`], in the cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterStep(pub Step);
+
+/// What stands for the cluster where a log names nodes.
+pub const CLUSTER: u32 = u32::MAX;
+
+#[async_trait]
+impl ClusterOp for ClusterStep {
+    fn kind(&self) -> &'static str {
+        "cluster-step"
+    }
+    fn target(&self) -> String {
+        self.0.name.to_owned()
+    }
+    fn summary(&self) -> String {
+        format!("do {}", self.0.name)
+    }
+    fn needs(&self) -> Vec<Need> {
+        Vec::new()
+    }
+    async fn probe(&self, _: &Kubernetes) -> Result<Verdict, OpError> {
+        Ok(Verdict::Change(Change::default()))
+    }
+    async fn apply(
+        &self,
+        _: &Kubernetes,
+        _: Option<Duration>,
+        _: &tokio::sync::mpsc::UnboundedSender<String>,
+    ) -> Result<(), OpError> {
+        self.0.log.put(self.0.name, CLUSTER, true);
+        tokio::time::sleep(UNIT * self.0.takes).await;
+        self.0.log.put(self.0.name, CLUSTER, false);
+        Ok(())
+    }
+}
+
 /// An op that fails on some nodes.
 pub fn fails_on(nodes: &'static [u32]) -> Effect {
     Arc::new(move |name, node| {
@@ -265,6 +302,12 @@ impl Cluster {
     ) -> (Action, Vec<u32>, Modifiers) {
         let step = Step { name, takes, effect, log: self.log.clone(), script: None };
         (Action::NodeApi(Arc::new(ApiStep(step))), nodes.to_vec(), Modifiers::default())
+    }
+
+    /// An op in the cluster.
+    pub fn cluster_op(&self, name: &'static str, takes: u32) -> (Action, Vec<u32>, Modifiers) {
+        let step = Step { name, takes, effect: None, log: self.log.clone(), script: None };
+        (Action::Cluster(Arc::new(ClusterStep(step))), Vec::new(), Modifiers::default())
     }
 
     /// Adds a stage.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::harness::{Cluster, steps, with};
+use super::harness::{CLUSTER, Cluster, steps, with};
 use crate::event::Outcome;
 use crate::op::OpId;
 
@@ -65,6 +65,20 @@ async fn an_op_can_provide_a_slot_before_its_stage_ends() {
     assert!(log.follows(("init", 0), ("join", 1)) && log.follows(("init", 0), ("network", 0)));
     assert!(log.overlap(("join", 1), ("network", 0)));
     assert!(log.follows(("join", 1), ("worker", 3)) && log.follows(("join", 2), ("worker", 3)));
+}
+
+#[tokio::test]
+async fn what_watches_from_elsewhere_waits_for_what_it_watches() {
+    let mut cluster = Cluster::new(1, 2);
+    let install = cluster.op("install", &[0, 1], 5);
+    let rolled_out = with(cluster.cluster_op("rolled out", 3), |it| it.on_change = vec![OpId(0)]);
+    let settle = with(cluster.op("settle", &[2], 1), |it| it.on_change = vec![OpId(1)]);
+    cluster.stage("network", "", vec![install, rolled_out, settle]);
+    assert!(cluster.run().await.is_success());
+    let log = &cluster.log;
+    assert!(log.follows(("install", 0), ("rolled out", CLUSTER)));
+    assert!(log.follows(("install", 1), ("rolled out", CLUSTER)));
+    assert!(log.follows(("rolled out", CLUSTER), ("settle", 2)));
 }
 
 #[tokio::test]
