@@ -11,8 +11,14 @@ use super::super::Kubernetes;
 /// More pods than this are not named.
 const MOST_PODS: usize = 3;
 
-/// Lines of a crashed container.
-const LOG_LINES: i64 = 12;
+/// Lines of a crashed container that are shown.
+const LOG_LINES: usize = 12;
+
+/// Lines that are read, for the error may stand long before the end: programs explain all their flags after a wrong one.
+const LOG_LINES_READ: i64 = 1000;
+
+/// How a line begins that says why a program ended.
+const LAST_WORDS: [&str; 3] = ["error", "fatal", "panic"];
 
 /// Waiting reasons that are part of every start.
 const ORDINARY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
@@ -164,15 +170,33 @@ async fn crash_log(kubernetes: &Kubernetes, pod: &Pod) -> Vec<String> {
     let params = LogParams {
         container: Some(container.name.clone()),
         previous: running,
-        tail_lines: Some(LOG_LINES),
-        limit_bytes: Some(16 << 10),
+        tail_lines: Some(LOG_LINES_READ),
+        limit_bytes: Some(512 << 10),
         ..LogParams::default()
     };
     let api: Api<Pod> = Api::namespaced(kubernetes.client.clone(), namespace);
     let Ok(text) = api.logs(name, &params).await else { return Vec::new() };
     std::iter::once(format!("last lines of {name}/{}:", container.name))
-        .chain(text.lines().map(|line| format!("  {line}")))
+        .chain(telling(&text).into_iter().map(|line| format!("  {line}")))
         .collect()
+}
+
+/// The last lines, and before them the last one that says why, when it is not among them.
+fn telling(log: &str) -> Vec<&str> {
+    let lines: Vec<&str> = log.lines().collect();
+    let (earlier, last) = lines.split_at(lines.len().saturating_sub(LOG_LINES));
+    let says_why = |line: &&str| {
+        let begins = |word: &str| line.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word));
+        LAST_WORDS.into_iter().any(begins)
+    };
+    let mut found = Vec::new();
+    if !last.iter().any(&says_why)
+        && let Some(why) = earlier.iter().rfind(|line| says_why(line))
+    {
+        found.extend([*why, "…"]);
+    }
+    found.extend(last);
+    found
 }
 
 #[cfg(test)]
@@ -187,6 +211,16 @@ mod tests {
 
     fn container(state: Value, restarts: i32) -> Value {
         json!({"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": restarts, "state": state})
+    }
+
+    #[test]
+    fn the_reason_is_shown_though_a_long_help_follows_it() {
+        let help: String = (0..300).map(|n| format!("      --flag-{n}   Error handling of {n}\n")).collect();
+        let log = format!("starting\nError: unknown flag: --no-such-flag\nUsage:\n{help}");
+        let shown = telling(&log);
+        assert_eq!(shown[..2], ["Error: unknown flag: --no-such-flag", "…"]);
+        assert_eq!(shown.len(), 2 + LOG_LINES);
+        assert_eq!(telling("starting\nfatal: no disk\n"), ["starting", "fatal: no disk"]);
     }
 
     #[test]
