@@ -9,6 +9,8 @@ ask() { crictl --runtime-endpoint "$1" --timeout 30s "$2" $3; }
 # What CNI remembers of pods; others on this machine may use it, too.
 forget() { grep -ls K8S_POD_ /var/lib/cni/results/* 2>/dev/null | tr '\n' '\0' | xargs -0r rm -f --; }
 
+# Of a run that was cut off: it would be the network of a node that comes back.
+rm -f "$conf"
 command -v crictl >/dev/null || exit 0
 # A runtime that does not answer runs no pods that could be ended.
 pods=$(ask "$1" pods -q) || exit 0
@@ -22,7 +24,7 @@ echo '{ "cniVersion": "1.0.0", "name": "ksp-leaving", "plugins": [{ "type": "loo
 # The runtime reads it when it hears of it.
 for try in 1 2 3 4 5 6; do
   ask "$1" rmp '--all --force' >/dev/null 2>&1
-  pods=$(ask "$1" pods -q)
+  pods=$(ask "$1" pods -q) || pods=unknown
   [ -n "$pods" ] || break
   sleep 1
 done
