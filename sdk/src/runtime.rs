@@ -44,22 +44,17 @@ pub(crate) const KNOWN: [Runtime; 2] = [CONTAINERD, CRI_O];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Runtime {
-    /// Restarts the daemon where one of `watched` has changed, and then waits until it serves a kubelet: a daemon may well run without
-    /// its CRI half, and then the node is lost half a minute later. Returns the restart, and the wait as the gate before the next node.
+    /// Restarts the daemon where one of `watched` has changed, and then waits, before the next node, until it serves a kubelet: a daemon
+    /// may well run without its CRI half, and then the node is lost half a minute later. Returns the restart.
     ///
     /// `crictl` has to be on the node before.
-    pub fn restart<'a>(
-        &self,
-        plan: &Plan,
-        nodes: &Nodes,
-        watched: impl IntoIterator<Item = &'a Op>,
-    ) -> (Op, Op) {
-        let restart = watched.into_iter().fold(plan.restart(nodes, self.unit), Op::on_change);
-        let gate = plan
-            .wait_for(nodes, self.serves(), PATIENCE)
+    pub fn restart(&self, plan: &Plan, nodes: &Nodes, watched: &[&Op]) -> Op {
+        let restart = plan.restart(nodes, self.unit);
+        let restart = watched.iter().fold(restart, |restart, watched| restart.on_change(watched));
+        plan.wait_for(nodes, self.serves(), PATIENCE)
             .on_change(&restart)
             .summary(format!("{} serves the kubelet", self.name));
-        (restart, gate)
+        restart
     }
 
     /// Exits 0 when the runtime says by CRI that it can start containers. Whether there is a pod network yet is not asked.

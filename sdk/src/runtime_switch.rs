@@ -105,10 +105,10 @@ impl Switch {
         }
         let switches = |node: &Node| self.nodes.iter().any(|(other, _)| other.id == node.id);
         let (switching, serving) = (nodes.filter(switches), nodes.filter(|node| !switches(node)));
-        let restart = |nodes: &Nodes| self.to.restart(&cx.plan(), nodes, watched.iter().copied());
+        let restart = |nodes: &Nodes| self.to.restart(&cx.plan(), nodes, watched);
         if !serving.is_empty() {
-            let (restarted, _) = restart(&serving);
-            drop(restarted.disruptive(format!("{} is restarted; containers keep running", self.to.name)));
+            let reason = format!("{} is restarted; containers keep running", self.to.name);
+            drop(restart(&serving).disruptive(reason));
         }
         if !switching.is_empty() {
             drop(restart(&switching));
