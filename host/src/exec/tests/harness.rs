@@ -1,11 +1,14 @@
 //! A cluster in memory: nodes that answer, ops that take their time, a log of what happened in which order.
 
+mod ops;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+pub use ops::{ApiStep, CLUSTER, ClusterStep};
 
 use crate::event::{Event, Events, Sink, Stamped};
 use crate::exec::{
@@ -17,18 +20,13 @@ use crate::kubernetes::{Kubernetes, connect_directly};
 use crate::ledger::Ledger;
 use crate::manifest::Endpoint;
 use crate::node::{Connection, Node, NodeId, Role};
-use crate::op::{
-    Action, ApplyContext, Change, ClusterOp, LedgerEntry, Modifiers, NodeApiOp, NodeContext, NodeOp, OpError,
-    Venue, Verdict,
-};
+use crate::op::{Action, Change, Modifiers, OpError, Venue, Verdict};
 use crate::pki::Pki;
 use crate::plan::pending::{self, Leftovers};
 use crate::plan::{Filter, Plan, StagePlan, testing};
-use crate::plugin::capability::Need;
 use crate::redact::Redactor;
 use crate::state::ClusterState;
 use crate::transport::fake::FakeNode;
-use crate::transport::{Output, Script};
 
 /// What an op of the tests does when it is applied.
 pub type Effect = Arc<dyn Fn(&str, u32) -> Result<(), OpError> + Send + Sync>;
@@ -99,125 +97,6 @@ impl Log {
             most = most.max(now);
         }
         most
-    }
-}
-
-#[async_trait]
-impl NodeOp for Step {
-    fn kind(&self) -> &'static str {
-        "step"
-    }
-    fn target(&self) -> String {
-        self.name.to_owned()
-    }
-    fn summary(&self) -> String {
-        format!("do {}", self.name)
-    }
-    fn needs(&self) -> Vec<Need> {
-        Vec::new()
-    }
-    fn probe(&self, _cx: NodeContext<'_>) -> String {
-        self.script.as_ref().map_or_else(|| format!("probe {}", self.name), |(probe, _)| probe.clone())
-    }
-    fn judge(&self, _cx: NodeContext<'_>, probed: &Output) -> Result<Verdict, OpError> {
-        Ok(if probed.ok() { Verdict::Satisfied } else { Verdict::Change(Change::default()) })
-    }
-    async fn apply(&self, cx: &ApplyContext<'_>) -> Result<(), OpError> {
-        let node = cx.at.node.id.0;
-        self.log.put(self.name, node, true);
-        if let Some((_, script)) = &self.script {
-            let output = cx.mutate(Script::new(script.clone())).await?;
-            return if output.ok() { Ok(()) } else { Err(OpError::from_output("failed", &output)) };
-        }
-        tokio::time::sleep(UNIT * self.takes).await;
-        let output = cx.mutate(Script::new(format!("apply {}", self.name))).await?;
-        assert!(output.ok());
-        let result = self.effect.as_ref().map_or(Ok(()), |effect| effect(self.name, node));
-        self.log.put(self.name, node, false);
-        result
-    }
-    fn ledger(&self, cx: NodeContext<'_>) -> Vec<LedgerEntry> {
-        vec![LedgerEntry {
-            kind: "step".into(),
-            target: self.name.into(),
-            stage: cx.stage.into(),
-            digest: Some("sha256:1".into()),
-            details: BTreeMap::default(),
-        }]
-    }
-}
-
-/// As [`Step`], through the API. Nodes are known by the numbers in their names.
-#[derive(Debug, Clone)]
-pub struct ApiStep(pub Step);
-
-#[async_trait]
-impl NodeApiOp for ApiStep {
-    fn kind(&self) -> &'static str {
-        "api-step"
-    }
-    fn target(&self) -> String {
-        self.0.name.to_owned()
-    }
-    fn summary(&self) -> String {
-        format!("do {}", self.0.name)
-    }
-    fn needs(&self) -> Vec<Need> {
-        Vec::new()
-    }
-    async fn probe(&self, _: &Kubernetes, _: &str) -> Result<Verdict, OpError> {
-        Ok(Verdict::Change(Change::default()))
-    }
-    async fn apply(
-        &self,
-        _: &Kubernetes,
-        node: &str,
-        _: Option<Duration>,
-        _: &tokio::sync::mpsc::UnboundedSender<String>,
-    ) -> Result<(), OpError> {
-        let node = node.trim_start_matches(char::is_alphabetic).parse().unwrap();
-        self.0.log.put(self.0.name, node, true);
-        tokio::time::sleep(UNIT * self.0.takes).await;
-        let result = self.0.effect.as_ref().map_or(Ok(()), |effect| effect(self.0.name, node));
-        self.0.log.put(self.0.name, node, false);
-        result
-    }
-}
-
-/// As [`Step`], in the cluster.
-#[derive(Debug, Clone)]
-pub struct ClusterStep(pub Step);
-
-/// What stands for the cluster where a log names nodes.
-pub const CLUSTER: u32 = u32::MAX;
-
-#[async_trait]
-impl ClusterOp for ClusterStep {
-    fn kind(&self) -> &'static str {
-        "cluster-step"
-    }
-    fn target(&self) -> String {
-        self.0.name.to_owned()
-    }
-    fn summary(&self) -> String {
-        format!("do {}", self.0.name)
-    }
-    fn needs(&self) -> Vec<Need> {
-        Vec::new()
-    }
-    async fn probe(&self, _: &Kubernetes) -> Result<Verdict, OpError> {
-        Ok(Verdict::Change(Change::default()))
-    }
-    async fn apply(
-        &self,
-        _: &Kubernetes,
-        _: Option<Duration>,
-        _: &tokio::sync::mpsc::UnboundedSender<String>,
-    ) -> Result<(), OpError> {
-        self.0.log.put(self.0.name, CLUSTER, true);
-        tokio::time::sleep(UNIT * self.0.takes).await;
-        self.0.log.put(self.0.name, CLUSTER, false);
-        Ok(())
     }
 }
 
